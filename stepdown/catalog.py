@@ -1,0 +1,239 @@
+"""catalog/ to a Catalog: everything that can be refused without a host is refused here, with the path that is wrong.
+
+Owns: the meaning of catalog/servers.yml, plans.yml and objectives.yml. Reads: those files. Never: a host, a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepdown.errors import UsageError, sentence
+from stepdown.strict_yaml import Node, load
+
+NAME = r"[a-z][a-z0-9-]{0,40}"
+VARIABLE = r"[A-Z][A-Z0-9_]*"
+PLAN_NAMES = ("A", "B", "C", "D")  # from the whole to the last resort; a rung down is the next letter
+PINNED = r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d[A-Za-z0-9.]*"
+PINNED_SHAPE = "'stepdown' (our own code), 'pypi:NAME==VERSION' or 'npm:NAME@VERSION' with one exact version"
+WORKSPACE = ("none", "read-only", "read-write")
+STATE = ("none", "memory", "disk")
+ISOLATION = ("shared", "token")
+STATISTICS = ("max", "p50", "p95", "p99")
+UNITS = ("seconds", "MiB", "ratio", "percent")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image that this repository builds, and the servers that it can carry."""
+
+    name: str
+    dockerfile: str
+    carries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The cheap named call that ends a handshake."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One MCP server: a set of tools behind `/mcp/<name>`. Sizes in MiB, times in seconds, CPUs in cores."""
+
+    name: str
+    summary: str
+    required: bool
+    version: str
+    kind: str  # stdio: a child process that mcp_host adapts; native: a factory that mcp_host calls
+    command: tuple[str, ...]
+    factory: str
+    environment: Mapping[str, str]  # name in the container -> name at deploy time
+    secrets: Mapping[str, str]  # name in the server's environment -> file name
+    needs: Mapping[str, str]  # name in the container -> what to do when it is empty
+    probe: Probe
+    rest: str  # path prefix of a REST surface beside /mcp/<name>, or empty
+    egress: tuple[str, ...]  # deploy-time names that hold the only URLs it may reach
+    workspace: str
+    data: bool
+    memory_mib: int
+    cpus: float
+    pids: int
+    start_seconds: int
+    call_seconds: int
+    concurrent_calls: int
+    state: str
+    state_detail: str
+    isolation: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who carries what: containers by name with their servers, and what is lost with its alternative."""
+
+    name: str
+    summary: str
+    containers: Mapping[str, tuple[str, ...]]
+    lost: Mapping[str, str]
+    direct_port: bool
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A KPI or limit: the measured `statistic` must be below `limit` `unit`."""
+
+    name: str
+    summary: str
+    statistic: str
+    limit: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The truth, checked."""
+
+    images: Mapping[str, Image]
+    servers: Mapping[str, Server]
+    plans: Mapping[str, Plan]
+    objectives: Mapping[str, Objective]
+
+    def plan(self, name: str) -> Plan:
+        """The plan called `name`; UsageError lists the known ones."""
+        if name not in self.plans:
+            raise UsageError(sentence(f"plan {name!r}", "no such plan", self.plans, "./run plan.show"))
+        return self.plans[name]
+
+
+def load_catalog(root: Path) -> Catalog:
+    """Read and check `root`/catalog; raises UsageError naming the path, what is valid and what to type."""
+    servers_file = load(root / "catalog" / "servers.yml", "catalog/servers.yml").mapping(["images", "servers"])
+    servers = {key: _server(key, node) for key, node in _named(servers_file["servers"]).items()}
+    images = {key: _image(key, node, servers) for key, node in _named(servers_file["images"]).items()}
+    plans_node = load(root / "catalog" / "plans.yml", "catalog/plans.yml").mapping(["plans"])["plans"]
+    plans = {key: _plan(key, node, servers) for key, node in plans_node.mapping(PLAN_NAMES, ()).items()}
+    _one_meaning(plans_node, plans)
+    objectives_file = load(root / "catalog" / "objectives.yml", "catalog/objectives.yml").mapping(["objectives"])
+    objectives = {key: _objective(key, node) for key, node in objectives_file["objectives"].mapping([], None).items()}
+    return Catalog(images, servers, {name: plans[name] for name in PLAN_NAMES}, objectives)
+
+
+def _named(node: Node) -> dict[str, Node]:
+    children = node.mapping([], None)
+    for key, child in children.items():
+        Node(child.path, key).text(NAME, "named in lower-case letters, digits and dashes")
+    return children
+
+
+def _server(name: str, node: Node) -> Server:
+    common = ("summary", "required", "version", "kind", "probe", "egress", "workspace", "memory_mib", "cpus", "pids")
+    more = ("start_seconds", "call_seconds", "concurrent_calls", "state", "state_detail", "isolation")
+    kind = node.mapping(["kind"], None)["kind"].choice(("stdio", "native"))
+    start = "command" if kind == "stdio" else "factory"
+    optional = ("environment", "secrets", "needs", "rest", "data")
+    child = node.mapping([*common, *more, start], optional)
+    environment = _table(child.get("environment"), VARIABLE, VARIABLE)
+    needs = _table(child.get("needs"), VARIABLE, None)
+    for variable in needs:
+        if variable not in environment:
+            raise child["needs"].wrong(f"'{variable}' is no variable of this server", list(environment))
+    egress = tuple(item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items())
+    return Server(
+        name=name,
+        summary=child["summary"].text(),
+        required=child["required"].boolean(),
+        version=child["version"].text(PINNED, PINNED_SHAPE),
+        kind=kind,
+        command=tuple(item.text() for item in child["command"].items()) if kind == "stdio" else (),
+        factory=child["factory"].text(r"[a-z_.]+:[a-z_]+", "module:callable") if kind == "native" else "",
+        environment=environment,
+        secrets=_table(child.get("secrets"), VARIABLE, r"[a-z_]+"),
+        needs=needs,
+        probe=_probe(child["probe"]),
+        rest=child["rest"].text(r"/[a-z]+", "a path of one segment, e.g. /scans") if "rest" in child else "",
+        egress=egress,
+        workspace=child["workspace"].choice(WORKSPACE),
+        data=child["data"].boolean() if "data" in child else False,
+        memory_mib=child["memory_mib"].integer(32, 65536),
+        cpus=child["cpus"].number(0.1, 64),
+        pids=child["pids"].integer(8, 4096),
+        start_seconds=child["start_seconds"].integer(1, 300),
+        call_seconds=child["call_seconds"].integer(1, 3600),
+        concurrent_calls=child["concurrent_calls"].integer(1, 1024),
+        state=child["state"].choice(STATE),
+        state_detail=child["state_detail"].text(),
+        isolation=child["isolation"].choice(ISOLATION),
+    )
+
+
+def _table(node: Node | None, key_pattern: str, value_pattern: str | None) -> dict[str, str]:
+    if node is None:
+        return {}
+    table = {}
+    for key, child in node.mapping([], None).items():
+        Node(child.path, key).text(key_pattern, f"named like {key_pattern}")
+        table[key] = child.text(value_pattern, f"text like {value_pattern}") if value_pattern else child.text()
+    return table
+
+
+def _probe(node: Node) -> Probe:
+    child = node.mapping(["tool"], ["arguments"])
+    arguments = child["arguments"].mapping([], None) if "arguments" in child else {}
+    return Probe(child["tool"].text(), {key: value.value for key, value in arguments.items()})
+
+
+def _image(name: str, node: Node, servers: Mapping[str, Server]) -> Image:
+    child = node.mapping(["dockerfile", "carries"])
+    carries = tuple(item.choice(tuple(servers)) for item in child["carries"].items())
+    return Image(name, child["dockerfile"].text(r"services/[a-z_]+/Dockerfile", "services/<name>/Dockerfile"), carries)
+
+
+def _plan(name: str, node: Node, servers: Mapping[str, Server]) -> Plan:
+    child = node.mapping(["summary", "containers", "lost"], ["direct_port"])
+    containers: dict[str, tuple[str, ...]] = {}
+    carried: dict[str, str] = {}
+    for container, listed in _named(child["containers"]).items():
+        containers[container] = tuple(item.choice(tuple(servers)) for item in listed.items())
+        if not containers[container]:
+            raise listed.wrong("carries no server; name at least one", tuple(servers))
+        for server in containers[container]:
+            if server in carried:
+                raise listed.wrong(f"server '{server}' is carried by '{carried[server]}' already; keep one")
+            carried[server] = container
+    lost = {}
+    for server, alternative in child["lost"].mapping([], tuple(servers)).items():
+        if server in carried:
+            raise alternative.wrong(f"is carried by container '{carried[server]}' of this plan; keep one of the two")
+        if servers[server].required:
+            raise alternative.wrong("is a required server and cannot be lost; give it a container of this plan")
+        lost[server] = alternative.text()
+    for server in servers:
+        if server not in carried and server not in lost:
+            raise node.wrong(f"server '{server}' is neither in containers nor in lost; add it to one of them")
+    return Plan(name, child["summary"].text(), containers, lost, "direct_port" in child and child["direct_port"].boolean())
+
+
+def _one_meaning(node: Node, plans: Mapping[str, Plan]) -> None:
+    first: dict[str, tuple[str, frozenset[str]]] = {}
+    for plan in plans.values():
+        for container, listed in plan.containers.items():
+            plan_name, meaning = first.setdefault(container, (plan.name, frozenset(listed)))
+            if meaning != frozenset(listed):
+                raise UsageError(
+                    sentence(
+                        f"{node.path}/{plan.name}/containers/{container}",
+                        f"means [{', '.join(listed)}] here and [{', '.join(sorted(meaning))}] in plan {plan_name}; "
+                        "a container's name has one meaning, so rename one",
+                    )
+                )
+
+
+def _objective(name: str, node: Node) -> Objective:
+    child = node.mapping(["summary", "statistic", "limit", "unit"])
+    statistic, unit = child["statistic"].choice(STATISTICS), child["unit"].choice(UNITS)
+    return Objective(name, child["summary"].text(), statistic, child["limit"].number(0, 1e9), unit)
