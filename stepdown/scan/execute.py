@@ -1,0 +1,154 @@
+"""The scan core's only door to other programs: bounded in time, memory, output, and gone as a group when told.
+
+A scanner reads hostile files, so it gets a scrubbed environment, a session of its own and limits; what it says on
+stdout and stderr is bounded and never part of a result but for its last words, with long tokens struck out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+OUTPUT_BYTES = 64 * 1024 * 1024  # of stdout; more ends the program
+LAST_WORDS_BYTES = 4096
+REPORT_BYTES = 256 * 1024 * 1024  # of any file that the program writes
+GIT_SETTINGS = "gitconfig"
+TOKEN = re.compile(r"[A-Za-z0-9+=_-]{20,}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use: wall seconds, and MiB of memory of each of its processes."""
+
+    seconds: float
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended. `problem` says in words why its answer cannot count; it is None after a normal exit."""
+
+    exit_code: int | None
+    problem: str | None
+    seconds: float
+    stdout: bytes
+    last_words: str
+
+
+async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limits, stdin: bytes = b"") -> Ended:
+    """Run `argv` in `cwd` to its end; its home and temporary folder are `scratch`.
+
+    Never raises for what the program does. Cancelling the caller kills the program's whole group first.
+    """
+    started = time.monotonic()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=environment(scratch),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Ended(None, f"cannot be started: {error.strerror}", 0.0, b"", "")
+    try:
+        _bound(process.pid, limits)
+        async with asyncio.timeout(limits.seconds):
+            stdout, words, _ = await asyncio.gather(
+                _all_of(process.stdout), _tail_of(process.stderr), _feed(process.stdin, stdin)
+            )
+            code = await process.wait()
+    except TimeoutError:
+        return Ended(None, f"outlived its limit of {limits.seconds:g} s", time.monotonic() - started, b"", "")
+    except _TooMuchError:
+        problem = f"said more than {OUTPUT_BYTES // 2**20} MiB"
+        return Ended(None, problem, time.monotonic() - started, b"", "")
+    finally:
+        # Also after a good end: a scanner that left children behind leaves none here.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
+    killed = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
+    return Ended(code, killed, time.monotonic() - started, stdout, _last_line(words))
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """All that a program inherits: no secret of ours, no setting of the user, and git that asks nobody."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(scratch / GIT_SETTINGS),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+
+
+class _TooMuchError(Exception):
+    """The program wrote more than may be kept."""
+
+
+def _bound(pid: int, limits: Limits) -> None:
+    """Set limits from outside: code between fork and exec is not safe in a program with threads.
+
+    RLIMIT_DATA and not RLIMIT_AS: Go reserves far more address space than it uses.
+    """
+    cpu = int(limits.seconds) * (os.cpu_count() or 1) + 1
+    memory = limits.memory_mib * 2**20
+    with suppress(ProcessLookupError):  # it ended already; how is read from its exit code
+        for kind, value in (
+            (resource.RLIMIT_DATA, memory),
+            (resource.RLIMIT_CPU, cpu),
+            (resource.RLIMIT_FSIZE, REPORT_BYTES),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            _, hard = resource.prlimit(pid, kind)
+            allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (allowed, allowed))
+
+
+async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(65536):
+        size += len(chunk)
+        if size > OUTPUT_BYTES:
+            raise _TooMuchError
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _tail_of(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None
+    tail = b""
+    while chunk := await stream.read(65536):
+        tail = (tail + chunk)[-LAST_WORDS_BYTES:]
+    return tail
+
+
+async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
+    assert stream is not None
+    with suppress(BrokenPipeError, ConnectionResetError):  # it need not read all of it
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+
+
+def _last_line(words: bytes) -> str:
+    lines = [line for line in words.decode("utf-8", "replace").splitlines() if line.strip()]
+    text = re.sub(r"[^\x20-\x7e]", "", lines[-1]) if lines else ""
+    return TOKEN.sub("REDACTED", text)[:200]
