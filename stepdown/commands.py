@@ -1,0 +1,101 @@
+"""Builders of argument vectors: pure, they run nothing. Standard library only: the host agent carries this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+Argv = tuple[str, ...]
+
+
+def docker_build(
+    client: str,
+    context: str,
+    dockerfile: str,
+    tag: str,
+    *,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str],
+    secrets: Mapping[str, str],
+    passed: Iterable[str] = (),
+) -> Argv:
+    """Build `tag` with BuildKit; `secrets` are id to file, `passed` names build arguments taken from the environment."""
+    argv = [client, "build", "--progress=plain", "--file", dockerfile, "--tag", tag]
+    for key, value in arguments.items():
+        argv += ["--build-arg", f"{key}={value}"]
+    for key in passed:
+        argv += ["--build-arg", key]
+    for key, value in labels.items():
+        argv += ["--label", f"{key}={value}"]
+    for key, value in secrets.items():
+        argv += ["--secret", f"id={key},src={value}"]
+    return (*argv, context)
+
+
+def docker_build_probe(client: str) -> Argv:
+    """Build nothing from standard input: succeeds only with a client that has BuildKit."""
+    return (client, "build", "--quiet", "-")
+
+
+def docker_import(client: str, archive: str, tag: str, labels: Mapping[str, str]) -> Argv:
+    """Make an image from the archive of a root file system."""
+    changes = [part for key, value in labels.items() for part in ("--change", f"LABEL {key}={value}")]
+    return (client, "import", *changes, archive, tag)
+
+
+def image_id(client: str, reference: str) -> Argv:
+    """Print the id of a local image; exits 1 when there is none."""
+    return (client, "image", "inspect", "--format", "{{.Id}}", reference)
+
+
+def engine_version(client: str) -> Argv:
+    """Print the engine's version; exits non-zero when it cannot be reached."""
+    return (client, "version", "--format", "{{.Server.Version}}")
+
+
+def containers_of(client: str, instance: str, *filters: str) -> Argv:
+    """One JSON object a line for each container of an instance, running or not."""
+    argv = [client, "ps", "--all", "--no-trunc", "--filter", f"label=stepdown.instance={instance}"]
+    for wanted in filters:
+        argv += ["--filter", wanted]
+    return (*argv, "--format", "{{json .}}")
+
+
+def inspect(client: str, *names: str) -> Argv:
+    """JSON of containers by id."""
+    return (client, "inspect", *names)
+
+
+def compose(binary: Sequence[str], env_file: str, file: str, *words: str) -> Argv:
+    """A compose call on one file, every variable from `env_file`."""
+    return (*binary, "--env-file", env_file, "--file", file, *words)
+
+
+def compose_up(binary: Sequence[str], env_file: str, file: str, services: Sequence[str], project: str = "") -> Argv:
+    """Start `services` and nothing else; what runs already is not touched."""
+    named = ("--project-name", project) if project else ()
+    words = (*named, "up", "--detach", "--no-deps", "--no-recreate", "--no-build", "--quiet-pull", *services)
+    return compose(binary, env_file, file, *words)
+
+
+def stop(client: str, ids: Sequence[str], grace_seconds: int) -> Argv:
+    """TERM, then KILL after the grace."""
+    return (client, "stop", "--time", str(grace_seconds), *ids)
+
+
+def remove(client: str, ids: Sequence[str]) -> Argv:
+    """Remove containers, running or not, with their anonymous volumes."""
+    return (client, "rm", "--force", "--volumes", *ids)
+
+
+def networks_of(client: str, instance: str) -> Argv:
+    """Ids of the networks of an instance."""
+    return (client, "network", "ls", "--quiet", "--filter", f"label=stepdown.instance={instance}")
+
+
+def mmdebstrap(suite: str, packages: Sequence[str], archive: str, sources: str = "") -> Argv:
+    """The root file system of a small Debian, from packages; `sources` is an apt sources.list in place of the default."""
+    excluded = ("doc", "man", "locale", "info", "lintian")
+    options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in excluded]
+    keep = "--dpkgopt=path-include=/usr/share/doc/*/copyright"
+    tail = (sources,) if sources else ()
+    return ("mmdebstrap", "--quiet", "--variant=essential", *options, keep, f"--include={','.join(packages)}", suite, archive, *tail)

@@ -1,0 +1,41 @@
+"""What the host agent needs to know of a plan and of the world, as JSON data; the agent parses no YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepdown.resolve import Container, ResolvedPlan
+
+
+def plan_facts(plan: ResolvedPlan) -> dict[str, Any]:
+    """`plan.json` of a bundle: who carries what, how to probe it, what is lost."""
+    return {
+        "plan": plan.name,
+        "containers": {container.name: _container(container) for container in plan.containers},
+        "servers": {
+            server.name: {
+                "container": container.name,
+                "probe": {"tool": server.probe.tool, "arguments": dict(server.probe.arguments)},
+                "start_seconds": server.start_seconds,
+                "state": server.state,
+                "state_detail": server.state_detail,
+            }
+            for container in plan.containers
+            for server in container.servers
+        },
+        "lost": dict(plan.plan.lost),
+        "direct_port": plan.plan.direct_port,
+    }
+
+
+def _container(container: Container) -> dict[str, Any]:
+    if container.image is None:
+        raise ValueError(f"container {container.name}: no image carries its servers")
+    return {
+        "image": container.image.name,
+        "index": container.index,
+        "memory_mib": container.memory_mib,
+        "data": [server.name for server in container.servers if server.data],
+        "secrets": {server.name: sorted(server.secrets.values()) for server in container.servers if server.secrets},
+        "environment": sorted(set(container.environment.values())),
+    }
