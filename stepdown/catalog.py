@@ -142,7 +142,9 @@ def _server(name: str, node: Node) -> Server:
     for variable in needs:
         if variable not in environment:
             raise child["needs"].wrong(f"'{variable}' is no variable of this server", list(environment))
-    egress = tuple(item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items())
+    egress = tuple(
+        item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items()
+    )
     return Server(
         name=name,
         summary=child["summary"].text(),
@@ -215,7 +217,9 @@ def _plan(name: str, node: Node, servers: Mapping[str, Server]) -> Plan:
     for server in servers:
         if server not in carried and server not in lost:
             raise node.wrong(f"server '{server}' is neither in containers nor in lost; add it to one of them")
-    return Plan(name, child["summary"].text(), containers, lost, "direct_port" in child and child["direct_port"].boolean())
+    return Plan(
+        name, child["summary"].text(), containers, lost, "direct_port" in child and child["direct_port"].boolean()
+    )
 
 
 def _one_meaning(node: Node, plans: Mapping[str, Plan]) -> None:

@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 Argv = tuple[str, ...]
 
 
+def variable(prefix: str, name: str) -> str:
+    """The env-file variable of a container or image: ("IP", "zen-reasoning") gives STEPDOWN_IP_ZEN_REASONING."""
+    return f"STEPDOWN_{prefix}_{name.upper().replace('-', '_')}"
+
+
 def docker_build(
     client: str,
     context: str,
@@ -18,7 +23,7 @@ def docker_build(
     secrets: Mapping[str, str],
     passed: Iterable[str] = (),
 ) -> Argv:
-    """Build `tag` with BuildKit; `secrets` are id to file, `passed` names build arguments taken from the environment."""
+    """Build `tag` with BuildKit; `secrets` are id to file, `passed` are build arguments of the environment."""
     argv = [client, "build", "--progress=plain", "--file", dockerfile, "--tag", tag]
     for key, value in arguments.items():
         argv += ["--build-arg", f"{key}={value}"]
@@ -93,9 +98,19 @@ def networks_of(client: str, instance: str) -> Argv:
 
 
 def mmdebstrap(suite: str, packages: Sequence[str], archive: str, sources: str = "") -> Argv:
-    """The root file system of a small Debian, from packages; `sources` is an apt sources.list in place of the default."""
+    """The root file system of a small Debian, from packages; `sources` replaces the default apt sources."""
     excluded = ("doc", "man", "locale", "info", "lintian")
     options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in excluded]
     keep = "--dpkgopt=path-include=/usr/share/doc/*/copyright"
     tail = (sources,) if sources else ()
-    return ("mmdebstrap", "--quiet", "--variant=essential", *options, keep, f"--include={','.join(packages)}", suite, archive, *tail)
+    return (
+        "mmdebstrap",
+        "--quiet",
+        "--variant=essential",
+        *options,
+        keep,
+        f"--include={','.join(packages)}",
+        suite,
+        archive,
+        *tail,
+    )

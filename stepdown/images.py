@@ -66,7 +66,9 @@ def recipes(root: Path, catalog: Catalog) -> dict[str, Recipe]:
         if not path.is_file():
             raise StepdownError(sentence(dockerfile, f"is not there, but image '{name}' needs it"))
         declared = re.findall(r"^ARG ([A-Z_]+)$", path.read_text(encoding="utf-8").split("FROM", 1)[0], re.MULTILINE)
-        made[name] = Recipe(name, dockerfile, tuple(arg.lower() for arg in declared if arg.lower() in {*files, "tools"}))
+        made[name] = Recipe(
+            name, dockerfile, tuple(arg.lower() for arg in declared if arg.lower() in {*files, "tools"})
+        )
     return made
 
 

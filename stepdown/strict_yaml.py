@@ -1,4 +1,4 @@
-"""YAML that cannot surprise: duplicate keys are refused, only JSON's scalars are special, every value knows its path."""
+"""YAML without surprises: duplicate keys are refused, only JSON's scalars are special, values know their paths."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from stepdown.errors import UsageError, sentence
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of JSON (so `on`, `0755` and `1:30` stay text) and no duplicate keys."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
@@ -29,6 +27,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"^(?:null|~|)$", ["n", "~", ""]),
     ("bool", r"^(?:true|false)$", list("tf")),

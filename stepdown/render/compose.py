@@ -1,4 +1,4 @@
-"""Compose files as plain data. Everything that differs by host is a `${STEPDOWN_…}` variable of the release's env file."""
+"""Compose files as plain data. All that differs by host is a `${STEPDOWN_…}` variable of the release's env file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import json
 from typing import Any
 
 from stepdown.catalog import Server
+from stepdown.commands import variable
 from stepdown.resolve import GATEWAY_PORT, HOST_PORT, Container, ResolvedPlan
 
 GATEWAY_LIMITS = {"mem_limit": "256m", "memswap_limit": "256m", "cpus": 2.0, "pids_limit": 64}
 LABELS = {"stepdown.instance": "${STEPDOWN_INSTANCE}"}
-
-
-def variable(prefix: str, name: str) -> str:
-    """The env-file variable of a container or image, e.g. variable("IP", "zen-reasoning") -> STEPDOWN_IP_ZEN_REASONING."""
-    return f"STEPDOWN_{prefix}_{name.upper().replace('-', '_')}"
 
 
 def plan_compose(plan: ResolvedPlan) -> dict[str, Any]:

@@ -41,7 +41,11 @@ def plan_gateway(catalog: Catalog, plan: ResolvedPlan) -> dict[str, Any]:
 def route_configuration(server_routes: list[dict[str, Any]]) -> dict[str, Any]:
     """All routes of the gateway around those of the servers; with none, every call is told that no plan is active."""
     known = ", ".join(route["match"].get("path", "") for route in server_routes if "path" in route["match"])
-    last = _answer(404, f"no such path (known: {known})") if known else _answer(503, "no plan is active; run: ./run deploy")
+    last = (
+        _answer(404, f"no such path (known: {known})")
+        if known
+        else _answer(503, "no plan is active; run: ./run deploy")
+    )
     return {
         "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
         "name": ROUTES_NAME,
@@ -171,7 +175,9 @@ def _listener() -> dict[str, Any]:
     return {
         "name": "clients",
         "address": {"socket_address": {"address": "0.0.0.0", "port_value": GATEWAY_PORT}},
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
     }
 
 

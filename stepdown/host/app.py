@@ -1,0 +1,158 @@
+"""stepdown.pyz: parse, call, print. Exit codes: 0 done, 1 failed, 2 wrong use, 3 failed and something changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from stepdown.errors import StepdownError, UsageError, sentence
+from stepdown.host import engine, journal, lock, release, status, switch
+from stepdown.host.home import Home
+
+FIRST_PLAN = "C"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; every error that is meant is one line on stderr."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.action(Home(Path(options.home).resolve()), options))
+    except KeyboardInterrupt:
+        print(f"{options.command}: interrupted; what serves now: stepdown.pyz status", file=sys.stderr)
+        return 1
+    except StepdownError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stepdown.pyz", description="The host agent of Stepdown.")
+    # the agent lives in <home>, so that is where it looks
+    parser.add_argument("--home", default=os.environ.get("STEPDOWN_HOME") or str(Path(sys.argv[0]).resolve().parent))
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, action, words in (
+        ("stage", _stage, "unpack a release beside the others; settings as JSON on stdin"),
+        ("switch", _switch, "bring the host to a plan and release"),
+        ("converge", _converge, "after a crash or a boot: end in one whole plan"),
+        ("status", _status, "what is true now"),
+        ("journal", _journal, "who did what, when, why, and how it ended"),
+        ("why", _why, "why the host is on its plan"),
+        ("down", _down, "stop and remove the instance's containers and networks"),
+    ):
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(action=action)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "stage":
+            command.add_argument("--archive", required=True, help="the release's tar file")
+        if name == "switch":
+            command.add_argument("--to", metavar="PLAN", help="A, B, C or D; without it the plan that the host is on")
+            command.add_argument("--release", metavar="ID", help="a staged release; without it the current one")
+            command.add_argument("--why", default="by hand", help="reason, for the journal")
+            command.add_argument("--check", action="store_true", help="say what would change, change nothing")
+        if name == "journal":
+            command.add_argument("--last", type=int, default=20, metavar="N", help="entries to print (20)")
+    return parser
+
+
+def _stage(home: Home, options: argparse.Namespace) -> int:
+    settings = json.load(sys.stdin)
+    engine.require_engine()
+    home.prepare()
+    with lock.hold(home.lock, "stage"):
+        staged, new = release.stage(home, Path(options.archive), settings["instance"], settings["environment"])
+        if new:
+            journal.append(home.journal, "staged", by=journal.caller(), release=staged.id)
+    _print(
+        options,
+        {"release": staged.id, "changed": new},
+        f"release {staged.id} {'staged' if new else 'was staged before'}",
+    )
+    return 0
+
+
+def _switch(home: Home, options: argparse.Namespace) -> int:
+    release.load_instance(home)
+    engine.require_engine()
+    state = switch.read_state(home)
+    plan = options.to or (state["plan"] if state else FIRST_PLAN)
+    release_id = options.release or (state["release"] if state else "")
+    if not release_id:
+        raise UsageError(
+            sentence("switch", "no release is active yet; name one", release.staged(home), "… --release=ID")
+        )
+    goal = switch.target(home, release.load(home, release_id), plan)
+    if options.check:
+        plan_of_action = switch.pending(goal)
+        changed = bool(plan_of_action["start"] or plan_of_action["stop"])
+        text = "; ".join(f"{verb} {', '.join(names) or 'nothing'}" for verb, names in plan_of_action.items())
+        _print(options, {"changed": changed, **plan_of_action}, f"would {text}")
+        return 0
+    with lock.hold(home.lock, f"switch to {plan}"):
+        outcome = switch.switch(goal, why=options.why)
+    text = f"plan {outcome.plan}, release {outcome.release}: " + (
+        f"active after {outcome.seconds:g} s (started {', '.join(outcome.started) or 'nothing'}; "
+        f"stopped {', '.join(outcome.stopped) or 'nothing'})"
+        if outcome.changed
+        else "active already, nothing changed"
+    )
+    _print(options, vars(outcome), text)
+    return 0
+
+
+def _converge(home: Home, options: argparse.Namespace) -> int:
+    release.load_instance(home)
+    engine.require_engine()
+    with lock.hold(home.lock, "converge"):
+        outcome, reason = switch.converge(home, release.load, why="converge")
+    plan = outcome.plan if outcome else None
+    changed = bool(outcome and outcome.changed)
+    _print(options, {"plan": plan, "changed": changed, "reason": reason}, f"plan {plan or 'none'}: {reason}")
+    return 0
+
+
+def _status(home: Home, options: argparse.Namespace) -> int:
+    document = status.status(home)
+    _print(options, document, status.table(document))
+    return 0 if status.healthy(document) else 1
+
+
+def _journal(home: Home, options: argparse.Namespace) -> int:
+    reading = journal.read(home.journal)
+    entries = reading.entries[-options.last :]
+    lines = [" ".join(f"{key}={value}" for key, value in entry.items()) for entry in entries]
+    lines += [f"line {number} is torn or altered" for number in reading.damaged]
+    _print(options, {"entries": entries, "damaged": reading.damaged}, "\n".join(lines) or "the journal is empty")
+    return 0
+
+
+def _why(home: Home, options: argparse.Namespace) -> int:
+    state = switch.read_state(home)
+    if state is None:
+        raise StepdownError(sentence(str(home.path), "no plan is active", run="./run deploy --plan=C"))
+    text = f"plan {state['plan']} since {state['since']} by {state['by']}: {state['why']}"
+    _print(options, {key: state[key] for key in ("plan", "release", "since", "by", "why")}, text)
+    return 0
+
+
+def _down(home: Home, options: argparse.Namespace) -> int:
+    instance = release.load_instance(home)
+    engine.require_engine()
+    with lock.hold(home.lock, "down"):
+        removed = switch.take_down(home, instance)
+    _print(options, {"removed": removed}, f"removed: {', '.join(removed) or 'nothing was there'}")
+    return 0
+
+
+def _print(options: argparse.Namespace, data: Any, text: str) -> None:
+    print(json.dumps(data) if options.json else text)

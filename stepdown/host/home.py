@@ -1,0 +1,164 @@
+"""The layout of <home>, and writes that survive a power cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepdown.errors import StepdownError, sentence
+
+ROOT_DEPLOYS_AS = 10001  # owner of <home> when root deploys, so that containers never run as uid 0
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below <home>."""
+
+    path: Path
+
+    @property
+    def releases(self) -> Path:
+        return self.path / "releases"
+
+    @property
+    def current(self) -> Path:
+        return self.path / "current"
+
+    @property
+    def instance(self) -> Path:
+        return self.path / "instance.json"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run" / "lock"
+
+    @property
+    def plan_directory(self) -> Path:
+        return self.path / "run" / "plan"
+
+    @property
+    def gateway_config(self) -> Path:
+        return self.path / "run" / "envoy" / "config"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.path / "run" / "envoy" / "admin" / "admin.sock"
+
+    @property
+    def edge(self) -> Path:
+        return self.path / "edge"
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def auth(self) -> Path:
+        return self.secrets / "auth"
+
+    @property
+    def client_token(self) -> Path:
+        return self.secrets / "client_token"
+
+    @property
+    def agent_token(self) -> Path:
+        return self.secrets / "agent_token"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def compose_plugin(self) -> Path:
+        return self.path / "docker" / "cli-plugins" / "docker-compose"
+
+    def owner(self) -> tuple[int, int]:
+        """uid and gid that containers run as: the owner of <home>, never root."""
+        status = self.path.stat()
+        return status.st_uid, status.st_gid
+
+    def prepare(self) -> None:
+        """Make the layout; as root, hand <home> to the unprivileged owner first."""
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if os.geteuid() == 0 and self.path.stat().st_uid == 0:
+            os.chown(self.path, ROOT_DEPLOYS_AS, ROOT_DEPLOYS_AS)
+        for path, mode in (
+            (self.releases, 0o755),
+            (self.edge / "gateway", 0o755),
+            (self.path / "run", 0o755),
+            (self.plan_directory, 0o755),
+            (self.gateway_config / "endpoints", 0o755),
+            (self.admin_socket.parent, 0o700),
+            (self.secrets, 0o700),
+            (self.auth, 0o700),
+            (self.secrets / "servers", 0o700),
+            (self.data, 0o750),
+        ):
+            self.make_directory(path, mode)
+
+    def make_directory(self, path: Path, mode: int) -> None:
+        """A directory below <home> that belongs to its owner, parents included."""
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o755)
+            self.own(folder)
+        path.chmod(mode)
+
+    def own(self, path: Path) -> None:
+        """Give `path` to the owner of <home> (only root can and need)."""
+        if os.geteuid() == 0:
+            os.chown(path, *self.owner())
+
+    def write(self, path: Path, text: str, mode: int = 0o644) -> None:
+        """Replace `path` in one step, on disk before it returns: a reader sees the old or the new, whole."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(mode)
+            self.own(temporary)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+    def write_json(self, path: Path, data: Any, mode: int = 0o644) -> None:
+        """`write` of JSON, with an end of line."""
+        self.write(path, json.dumps(data, indent=2) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of `path`; StepdownError when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StepdownError(sentence(str(path), "is not there", run="./run deploy")) from error
+    except PermissionError as error:
+        raise StepdownError(sentence(str(path), "may not be read by this user; use the one that deployed")) from error
+    except ValueError as error:
+        raise StepdownError(sentence(str(path), f"is no valid JSON ({error})", run="./run deploy")) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames below `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

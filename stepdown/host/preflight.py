@@ -1,0 +1,64 @@
+"""What must hold before anything changes; every problem at once, each with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from stepdown.host import engine
+from stepdown.host.home import Home
+from stepdown.host.release import Instance, Release
+
+DISK_MIB = 200  # room for journal, state, logs and results
+
+
+def problems(
+    home: Home, instance: Instance, release: Release, plan: str, running: Iterable[engine.Container]
+) -> list[str]:
+    """What stands against `plan` of `release` on this host; empty when nothing does."""
+    facts = release.facts(plan)
+    there = {container.name for container in running if container.running and container.release == release.id}
+    found = []
+    for image in (*(facts["containers"][name]["image"] for name in facts["containers"]), "gateway"):
+        wanted = release.images[image]
+        if not engine.image_present(wanted["reference"], wanted["id"]):
+            found.append(f"image {wanted['reference']} is not on this host as the release has it. Run: ./run deploy")
+    need = sum(container["memory_mib"] for name, container in facts["containers"].items() if name not in there)
+    available = memory_available_mib()
+    if need > available:
+        found.append(f"{need} MiB of memory are needed, {available} MiB are available. Run: ./run plan.fit")
+    free = shutil.disk_usage(home.path).free // 2**20
+    if free < DISK_MIB:
+        found.append(f"{free} MiB are free below {home.path}, {DISK_MIB} MiB are needed. Run: docker system df")
+    names = {container.name for container in running if container.running}
+    if "gateway" not in names:
+        found += port_taken(instance.port, "STEPDOWN_PORT")
+    if facts["direct_port"] and not names & set(facts["containers"]):
+        found += port_taken(instance.direct_port, "STEPDOWN_DIRECT_PORT")
+    default = home.data / "workspace"
+    if instance.workspace != str(default) and not Path(instance.workspace).is_dir():
+        found.append(f"the workspace {instance.workspace} is not there. Run: mkdir -p {instance.workspace}")
+    return found
+
+
+def port_taken(port: int, variable: str) -> list[str]:
+    """One problem when 127.0.0.1:port cannot be bound, else none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            see = f"ss -ltnp 'sport = :{port}'"
+            return [f"127.0.0.1:{port} cannot be had ({error.strerror}). Set {variable} to another port, or run: {see}"]
+    return []
+
+
+def memory_available_mib() -> int:
+    """MemAvailable of /proc/meminfo, in MiB (proc(5))."""
+    with Path("/proc/meminfo").open(encoding="ascii") as stream:
+        for line in stream:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) // 1024
+    return 0

@@ -1,0 +1,238 @@
+"""Releases on a host: staged once, checked by their digest, immutable, and told about the host in one env file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import json
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stepdown import commands
+from stepdown.errors import CommandError, StepdownError, UsageError, sentence
+from stepdown.host import engine
+from stepdown.host.home import Home, read_json
+from stepdown.run import run
+
+ID_DIGITS = 12
+SLOT_ADDRESSES = 16
+SLOTS = 14  # releases that can have addresses at once: 14 times 16, after the first 16 for gateway and egress
+GATEWAY_ADDRESS = 2
+CONTAINER_PORT = 8080
+SUBNETS = ipaddress.IPv4Network("10.231.0.0/16")  # one /24 of it for each instance
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What is fixed for one Stepdown on one engine; decided at the first deploy."""
+
+    name: str
+    port: int
+    direct_port: int
+    subnet: str
+    workspace: str
+
+    def address(self, host_part: int) -> str:
+        """An address of the instance's subnet."""
+        return str(ipaddress.ip_network(self.subnet)[host_part])
+
+
+@dataclass(frozen=True)
+class Release:
+    """One staged release."""
+
+    id: str
+    path: Path
+    slot: int
+    images: Mapping[str, Mapping[str, str]]
+    plans: tuple[str, ...]
+
+    @property
+    def env_file(self) -> Path:
+        return self.path / "compose.env"
+
+    def compose_file(self, plan: str) -> Path:
+        return self._bundle(plan) / "compose.yml"
+
+    def facts(self, plan: str) -> dict[str, Any]:
+        """`plan.json` of a plan's bundle."""
+        return dict(read_json(self._bundle(plan) / "plan.json"))
+
+    def gateway(self, plan: str) -> dict[str, Any]:
+        """`gateway.json` of a plan's bundle."""
+        return dict(read_json(self._bundle(plan) / "gateway.json"))
+
+    def address(self, instance: Instance, index: int) -> str:
+        """The fixed address of the container with `index`."""
+        return instance.address(SLOT_ADDRESSES * (self.slot + 1) + index)
+
+    def addresses(self, instance: Instance, plan: str) -> dict[str, str]:
+        """Container name to address."""
+        containers = self.facts(plan)["containers"]
+        return {name: self.address(instance, container["index"]) for name, container in containers.items()}
+
+    def _bundle(self, plan: str) -> Path:
+        if plan not in self.plans:
+            raise UsageError(sentence(f"plan {plan!r}", f"is not in release {self.id}", self.plans, "./run plan.show"))
+        return self.path / f"plan_{plan.lower()}"
+
+
+def load(home: Home, release_id: str) -> Release:
+    """A staged release; StepdownError lists those that are there."""
+    known = staged(home)
+    if release_id not in known:
+        raise StepdownError(sentence(f"release {release_id!r}", "is not staged on this host", known, "./run deploy"))
+    path = home.releases / release_id
+    data = read_json(path / "release.json")
+    return Release(release_id, path, data["slot"], data["images"], tuple(data["plans"]))
+
+
+def staged(home: Home) -> list[str]:
+    """Ids of the releases on this host, oldest first."""
+    found = [path for path in home.releases.glob("*") if (path / "release.json").is_file()]
+    return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
+def load_instance(home: Home) -> Instance:
+    """The instance of <home>; StepdownError when nothing was deployed here yet."""
+    if not home.instance.is_file():
+        raise StepdownError(sentence(str(home.path), "nothing is deployed here", run="./run deploy --plan=C"))
+    return Instance(**read_json(home.instance))
+
+
+def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Release, bool]:
+    """Unpack a release beside the others and return it, with whether it is new.
+
+    Its id is the sha256 over the archive (bundles and image ids) and `environment`. Refuses one whose images are not
+    on the engine.
+    """
+    instance = _instance(home, wanted)
+    digest = hashlib.sha256(archive.read_bytes())
+    digest.update(json.dumps(dict(environment), sort_keys=True).encode())
+    release_id = digest.hexdigest()[:ID_DIGITS]
+    if release_id in staged(home):
+        release = load(home, release_id)
+        _write_env(home, instance, release, environment)
+        return release, False
+    with tempfile.TemporaryDirectory(dir=home.releases, prefix=".staging-") as folder:
+        path = Path(folder)
+        with tarfile.open(archive) as tar:
+            tar.extractall(path, filter="data")
+        manifest = read_json(path / "manifest.json")
+        _require_images(manifest["images"])
+        slot = _free_slot(home)
+        release = Release(release_id, path, slot, manifest["images"], tuple(manifest["plans"]))
+        _write_env(home, instance, release, environment)
+        home.write_json(
+            path / "release.json", {**manifest, "id": release_id, "slot": slot, "environment": dict(environment)}
+        )
+        for entry in (path, *path.rglob("*")):
+            home.own(entry)
+        path.chmod(0o755)
+        path.rename(home.releases / release_id)
+        path.mkdir()  # for the temporary directory's own end
+    return load(home, release_id), True
+
+
+def point_current(home: Home, release: Release) -> None:
+    """Make `current` name the release, in one step."""
+    temporary = home.path / ".current"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(Path("releases", release.id))
+    temporary.replace(home.current)
+
+
+def _instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
+    """The recorded instance with today's ports and workspace; its name and subnet are fixed once it exists."""
+    known = Instance(**read_json(home.instance)) if home.instance.is_file() else None
+    if known and known.name != wanted["name"]:
+        raise UsageError(
+            sentence(str(home.path), f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home")
+        )
+    instance = Instance(
+        name=wanted["name"],
+        port=int(wanted["port"]),
+        direct_port=int(wanted["direct_port"]),
+        subnet=wanted.get("subnet") or (known.subnet if known else _free_subnet(wanted["name"])),
+        workspace=wanted.get("workspace") or str(home.data / "workspace"),
+    )
+    if instance != known:
+        home.write_json(home.instance, asdict(instance))
+    return instance
+
+
+def _free_subnet(name: str) -> str:
+    """A /24 that no network of this engine and no route of this host overlaps, the first choice by the name's hash."""
+    taken = _taken_subnets()
+    candidates = list(SUBNETS.subnets(new_prefix=24))
+    first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(candidates)
+    for candidate in candidates[first:] + candidates[:first]:
+        if not any(candidate.overlaps(other) for other in taken):
+            return str(candidate)
+    raise StepdownError(sentence("mcp_stack_subnet", f"no free /24 in {SUBNETS}; set one in the inventory"))
+
+
+def _taken_subnets() -> list[ipaddress.IPv4Network]:
+    ids = run((engine.CLIENT, "network", "ls", "--quiet")).stdout.split()
+    shown = run(
+        (engine.CLIENT, "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *ids)
+    ).stdout
+    words = shown.split()
+    with contextlib.suppress(CommandError):  # a host without iproute2: only the engine's own networks are compared
+        words += [line.split()[0] for line in run(("ip", "-4", "route", "show")).stdout.splitlines() if line]
+    networks = []
+    for word in words:
+        if word != "default" and ":" not in word:
+            networks.append(ipaddress.ip_network(word, strict=False))
+    return [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+
+
+def _require_images(images: Mapping[str, Mapping[str, str]]) -> None:
+    missing = [
+        image["reference"] for image in images.values() if not engine.image_present(image["reference"], image["id"])
+    ]
+    if missing:
+        raise StepdownError(sentence("images", f"{', '.join(missing)} not on this host's engine", run="./run deploy"))
+
+
+def _free_slot(home: Home) -> int:
+    taken = {load(home, release_id).slot for release_id in staged(home)}
+    free = [slot for slot in range(SLOTS) if slot not in taken]
+    if not free:
+        raise StepdownError(sentence(str(home.releases), f"holds {SLOTS} releases; remove one that is not in use"))
+    return free[0]
+
+
+def _write_env(home: Home, instance: Instance, release: Release, environment: Mapping[str, str]) -> None:
+    uid, gid = home.owner()
+    values = {
+        "STEPDOWN_INSTANCE": instance.name,
+        "STEPDOWN_PROJECT": f"{instance.name}-{release.id}",
+        "STEPDOWN_RELEASE": release.id,
+        "STEPDOWN_HOME": str(home.path),
+        "STEPDOWN_WORKSPACE": instance.workspace,
+        "STEPDOWN_UID": str(uid),
+        "STEPDOWN_GID": str(gid),
+        "STEPDOWN_SUBNET": instance.subnet,
+        "STEPDOWN_PORT": str(instance.port),
+        "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
+        "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
+    }
+    values |= {commands.variable("IMAGE", name): image["reference"] for name, image in release.images.items()}
+    for plan in release.plans:
+        for name, address in release.addresses(instance, plan).items():
+            values[commands.variable("IP", name)] = address
+    values |= environment
+    text = "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
+    if not release.env_file.exists() or release.env_file.read_text(encoding="utf-8") != text:
+        home.write(release.env_file, text)
+
+
+def _quoted(value: str) -> str:
+    """A value of a compose env file: single quotes keep it from being interpolated."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else ""

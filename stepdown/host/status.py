@@ -1,0 +1,104 @@
+"""What is true on this host now: plan, every server, the gateway, the last switch."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from stepdown.errors import StepdownError
+from stepdown.host import engine
+from stepdown.host.handshake import get_json
+from stepdown.host.home import Home
+from stepdown.host.release import CONTAINER_PORT, load, load_instance
+from stepdown.host.switch import read_state
+
+STATES = ("ready", "starting", "degraded", "lost")
+
+
+def status(home: Home) -> dict[str, Any]:
+    """The status document of DESIGN: plan, release, since, by, why, servers, gateway, last_switch."""
+    instance = load_instance(home)
+    engine.require_engine()
+    state = read_state(home)
+    gateway = {"url": f"http://127.0.0.1:{instance.port}", "state": _gateway_state(instance.port)}
+    empty = {"plan": None, "release": None, "since": None, "by": None, "why": None}
+    if state is None:
+        return {**empty, "servers": {}, "gateway": gateway, "last_switch": None}
+    release = load(home, state["release"])
+    facts = release.facts(state["plan"])
+    addresses = release.addresses(instance, state["plan"])
+    names = {c.name for c in engine.containers(instance.name) if c.running and c.release == release.id}
+    with ThreadPoolExecutor(max_workers=len(addresses)) as pool:
+        answers = dict(
+            zip(addresses, pool.map(lambda name: _ready(addresses[name], name in names), addresses), strict=True)
+        )
+    servers = {name: _server(name, entry["container"], answers) for name, entry in facts["servers"].items()}
+    servers |= {name: {"container": None, "state": "lost", "latency_ms": None} for name in facts["lost"]}
+    head = {key: state[key] for key in empty}
+    return {**head, "servers": servers, "gateway": gateway, "last_switch": state["last_switch"]}
+
+
+def healthy(document: dict[str, Any]) -> bool:
+    """Whether every server that the plan carries is ready and the gateway answers."""
+    carried = [server for server in document["servers"].values() if server["state"] != "lost"]
+    return bool(carried) and all(part["state"] == "ready" for part in (*carried, document["gateway"]))
+
+
+def _ready(address: str, running: bool) -> dict[str, Any]:
+    """The servers of a container's /readyz; empty when it does not answer, None-like when it does not run."""
+    if not running:
+        return {"servers": {}, "running": False}
+    try:
+        _, body = get_json(address, CONTAINER_PORT, "/readyz")
+        return {"servers": dict(body["servers"]), "running": True}
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return {"servers": {}, "running": True}
+
+
+def _server(name: str, container: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    answer = answers[container]
+    found = answer["servers"].get(name)
+    if found is None:
+        return {"container": container, "state": "starting" if answer["running"] else "degraded", "latency_ms": None}
+    state = found["state"] if found["state"] in STATES else "degraded"
+    return {"container": container, "state": state, "latency_ms": found.get("latency_ms")}
+
+
+def _gateway_state(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    try:
+        connection.request("GET", "/healthz")
+        return "ready" if connection.getresponse().status == 200 else "degraded"
+    except (OSError, http.client.HTTPException):
+        return "degraded"
+    finally:
+        connection.close()
+
+
+def table(document: dict[str, Any]) -> str:
+    """The status for people."""
+    if document["plan"] is None:
+        return f"nothing is active; gateway {document['gateway']['url']} {document['gateway']['state']}"
+    lines = [
+        f"plan {document['plan']}  release {document['release']}  since {document['since']}  by {document['by']}",
+        f"why: {document['why']}",
+        f"{'server':<22}{'container':<22}{'state':<10}latency",
+    ]
+    for name, server in document["servers"].items():
+        latency = "" if server["latency_ms"] is None else f"{server['latency_ms']:g} ms"
+        lines.append(f"{name:<22}{server['container'] or '-':<22}{server['state']:<10}{latency}")
+    lines.append(f"{'gateway':<22}{document['gateway']['url']:<22} {document['gateway']['state']}")
+    last = document["last_switch"]
+    if last:
+        lines.append(f"last switch: {last['from'] or 'nothing'} to {last['to']} in {last['seconds']:g} s")
+    return "\n".join(lines)
+
+
+def require_readable(document: str) -> dict[str, Any]:
+    """A status document from the agent's stdout; StepdownError when it is none."""
+    try:
+        return dict(json.loads(document))
+    except ValueError as error:
+        raise StepdownError(f"status: the host agent answered no JSON: {document[:200]!r}") from error

@@ -1,0 +1,77 @@
+"""Control machine's side of a release: one archive of all bundles and image ids, and the packed host agent.
+
+Owns: `<root>/.stepdown/dist`. Reads: compose/ and the engine's image ids. Never: a host, a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepdown.images import Built
+
+AGENT_PARTS = ("__init__.py", "errors.py", "run.py", "commands.py", "host")
+AGENT_MAIN = "import sys\nfrom stepdown.host.app import main\nsys.exit(main())\n"
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a fixed time makes equal archives equal
+
+
+def pack(root: Path, images: Mapping[str, Built]) -> Path:
+    """Write the archive of this tree's bundles and `images`; the same content gives the same bytes and name."""
+    compose = root / "compose"
+    folders = sorted(path for path in compose.glob("plan_*") if path.is_dir())
+    files = {
+        str(path.relative_to(compose)): path.read_bytes()
+        for folder in (*folders, compose / "edge")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {
+        "plans": [folder.name.removeprefix("plan_").upper() for folder in folders],
+        "images": {image.name: {"reference": image.reference, "id": image.id} for image in _shipped(images)},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    files["manifest.json"] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(files[name])
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(files[name]))
+    return _place(root / ".stepdown" / "dist" / "release.tar", buffer.getvalue())
+
+
+def pack_agent(root: Path) -> Path:
+    """Write stepdown.pyz: the host agent with the modules that it shares, runnable by any Python 3.11+."""
+    package = root / "stepdown"
+    sources = [path for part in AGENT_PARTS for path in _python_files(package / part)]
+    buffer = io.BytesIO()
+    buffer.write(b"#!/usr/bin/env python3\n")
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(sources):
+            archive.writestr(zipfile.ZipInfo(str(path.relative_to(root)), ZIP_EPOCH), path.read_bytes())
+        archive.writestr(zipfile.ZipInfo("__main__.py", ZIP_EPOCH), AGENT_MAIN)
+    return _place(root / ".stepdown" / "dist" / "stepdown.pyz", buffer.getvalue())
+
+
+def _shipped(images: Mapping[str, Built]) -> list[Built]:
+    """Images that containers run; the ones that others only build on stay behind."""
+    return [images[name] for name in sorted(images) if name not in ("tools", "base", "mcp_host")]
+
+
+def _python_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*.py") if "__pycache__" not in file.parts]
+
+
+def _place(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_bytes() != content:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    return path
