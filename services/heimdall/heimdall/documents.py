@@ -1,0 +1,133 @@
+"""The documents that cross the wire, as types: every schema (MCP tools, OpenAPI) is derived from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema
+
+from stepdown.scan.findings import Coverage, Finding, NotJudged, ScannerOutcome
+from stepdown.scan.scanners import Profile
+
+CODE_CHARACTERS = 1_000_000
+WAIT_SECONDS = 240  # below the 300 s that the host gives a call
+LIST_LIMIT = 100
+
+ScanId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id that the scan was given.")]
+Path = Annotated[str, Field(description="A folder of the workspace, e.g. '.' or 'services/api'.")]
+Status = Literal["queued", "running", "completed", "failed"]
+FINISHED: tuple[Status, ...] = ("completed", "failed")
+ProfileField = Annotated[
+    Profile, Field(description="quick: the files as they stand. full: also every commit of the history.")
+]
+Code = Annotated[str, Field(min_length=1, max_length=CODE_CHARACTERS, description="Source text of one file.")]
+Filename = Annotated[
+    str,
+    Field(
+        pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$",
+        description="Name of that file; its ending says which scanners judge it.",
+    ),
+]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ScanRepository(_Closed):
+    path: Path
+    profile: ProfileField = "full"
+    wait_seconds: Annotated[
+        int, Field(ge=0, le=WAIT_SECONDS, description="Answer when the scan ends, but after this many seconds anyway.")
+    ] = 0
+
+
+class ScanCode(_Closed):
+    code: Code
+    filename: Filename
+
+
+class GetScanResults(_Closed):
+    scan_id: ScanId
+
+
+class ListScans(_Closed):
+    limit: Annotated[int, Field(ge=1, le=LIST_LIMIT, description="As many at most, newest first.")] = 20
+
+
+class CancelScan(_Closed):
+    scan_id: ScanId
+
+
+class PathRequest(_Closed):
+    """Body of POST /scans for a folder of the workspace."""
+
+    path: Path
+    profile: ProfileField = "full"
+
+
+class CodeRequest(_Closed):
+    """Body of POST /scans for the text of one file."""
+
+    code: Code
+    filename: Filename
+    profile: ProfileField = "full"
+
+
+class CvssSummary(BaseModel):
+    max_score: Annotated[float | None, Field(description="Highest CVSS score that a scanner gave; null when none did.")]
+
+
+class ScanSummary(BaseModel):
+    """One scan without its findings. Times are UTC, ISO 8601."""
+
+    scan_id: ScanId
+    status: Annotated[
+        Status, Field(description="failed: a scanner failed or the scan was stopped; `error` says which.")
+    ]
+    path: Annotated[str | None, Field(description="The folder, when one was scanned.")]
+    filename: Annotated[str | None, Field(description="The name of the file, when its text was sent.")]
+    profile: Profile
+    submitted_at: str
+    started_at: str | None
+    finished_at: str | None
+    error: str | None
+    findings_total: int
+    severities: Annotated[dict[str, int], Field(description="Number of findings by severity; empty until it ends.")]
+    cvss_summary: CvssSummary
+
+
+class Scan(ScanSummary):
+    """One scan. Lists are empty and coverage is null until it ends."""
+
+    findings: Annotated[list[Finding], Field(description="Worst first, 5000 at most; findings_total is the number.")]
+    scanners: list[ScannerOutcome]
+    not_judged: Annotated[list[NotJudged], Field(description="200 at most; coverage.files_not_judged is the number.")]
+    coverage: Coverage | None
+
+
+class ScanList(BaseModel):
+    scans: list[ScanSummary]
+
+
+class Problem(BaseModel):
+    """Every error: one sentence that says where, what, and what would be right."""
+
+    error: str
+
+
+class _Schema(GenerateJsonSchema):
+    """Schemas without a title for every field: they say nothing that the name does not."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema_of(model: type[BaseModel], reference: str = "#/$defs/{model}") -> dict[str, Any]:
+    """JSON Schema 2020-12 of a document as it is sent."""
+    return model.model_json_schema(
+        ref_template=reference,
+        schema_generator=_Schema,
+        mode="validation" if issubclass(model, _Closed) else "serialization",
+    )

@@ -1,0 +1,200 @@
+"""The scan service: takes requests, runs what the queue holds, answers. MCP and REST are two spellings of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from heimdall.documents import FINISHED
+from heimdall.settings import Settings
+from heimdall.store import LEASE_SECONDS, Request, Row, Store
+from heimdall.work import scan
+from heimdall.workspace import folder_in
+from stepdown.errors import StepdownError, sentence
+from stepdown.scan.scanners import Scanner
+
+POLL_SECONDS = 1.0  # how soon work is seen that another heimdall queued, finished or dropped
+RENEW_SECONDS = LEASE_SECONDS / 3
+FILE = "heimdall.sqlite"
+
+log = logging.getLogger("heimdall")
+T = TypeVar("T")
+
+
+class ScanService:
+    """Scans on request. Only usable inside `running()`; many may share one data folder."""
+
+    def __init__(self, settings: Settings, scanners: Sequence[Scanner], clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self._scanners = tuple(scanners)
+        self._clock = clock
+        self._owner = uuid.uuid4().hex
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._store: Store | None = None
+        # One thread of its own: a transaction never waits behind the copying of a tree, and never in the event loop.
+        self._thread = ThreadPoolExecutor(1, "heimdall-store")
+
+    async def submit(self, request: Request, key: str | None = None) -> dict[str, Any]:
+        """Queue a scan and answer its document. Raises RefusedError for a bad path (400, 404), 409 and 429."""
+        if request.path is not None:
+            named = request.path
+            await asyncio.to_thread(lambda: folder_in(self.settings.workspace, named))
+        row = await self._stored(lambda store: store.submit(request, self.settings.queue_size, key))
+        self._woken.set()
+        return document(row)
+
+    async def get(self, scan_id: str) -> dict[str, Any]:
+        """The document of one scan. Raises RefusedError 404."""
+        return document(await self._stored(lambda store: store.get(scan_id)))
+
+    async def recent(self, limit: int) -> dict[str, Any]:
+        """The newest scans without their findings."""
+        return {"scans": [summary(row) for row in await self._stored(lambda store: store.recent(limit))]}
+
+    async def cancel(self, scan_id: str) -> dict[str, Any]:
+        """Stop a scan that has not ended, wherever it runs. Raises RefusedError 404 and 409."""
+        row = await self._stored(lambda store: store.cancel(scan_id))
+        if scan_id in self._running:
+            self._running[scan_id].cancel()
+        await self._tell_waiters()
+        return document(row)
+
+    async def wait(self, scan_id: str, seconds: float) -> dict[str, Any]:
+        """The document once the scan has ended, or as it stands after `seconds`."""
+        ends = asyncio.get_running_loop().time() + seconds
+        while True:
+            async with self._changed:
+                row = await self._stored(lambda store: store.get(scan_id))
+                left = ends - asyncio.get_running_loop().time()
+                if row.status in FINISHED or left <= 0:
+                    return document(row)
+                try:
+                    # Another heimdall may be the one that ends it: look again now and then.
+                    await asyncio.wait_for(self._changed.wait(), min(left, POLL_SECONDS))
+                except TimeoutError:
+                    continue
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the store and work until the block ends; scans that run then go back to the queue."""
+        file = self.settings.data / FILE
+        loop = asyncio.get_running_loop()
+        try:
+            self._store = await loop.run_in_executor(self._thread, lambda: Store(file, self._clock))
+        except (OSError, sqlite3.Error) as error:
+            raise StepdownError(sentence(str(file), f"cannot be opened: {error}")) from error
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.wait({worker})
+            running = list(self._running.values())
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            try:
+                # After all else that the store's thread still had to do, so a claim cut short is given back as well.
+                await self._stored(lambda store: store.release(self._owner))
+            finally:
+                await self._stored(lambda store: store.close())
+                self._thread.shutdown()
+
+    async def _work(self) -> None:
+        """Claim while there is room; a store that cannot be reached is logged and tried again."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._claim_all()
+            except sqlite3.Error:
+                log.exception("the store cannot be reached; no scan starts until it can")
+            try:
+                await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _claim_all(self) -> None:
+        while len(self._running) < self.settings.concurrent_scans:
+            row = await self._stored(lambda store: store.claim(self._owner))
+            if row is None:
+                return
+            task = asyncio.create_task(self._run(row))
+            self._running[row.scan_id] = task
+            task.add_done_callback(partial(self._ended, row.scan_id))
+
+    def _ended(self, scan_id: str, _: asyncio.Task[None]) -> None:
+        self._running.pop(scan_id, None)
+        self._woken.set()
+
+    async def _run(self, row: Row) -> None:
+        """One leased scan to its end. Without a lease nothing is written: who holds it writes."""
+        work = asyncio.create_task(scan(row.request, self._scanners, self.settings))
+        try:
+            while not (await asyncio.wait({work}, timeout=RENEW_SECONDS))[0]:
+                if not await self._stored(lambda store: store.renew(self._owner, row.scan_id)):
+                    log.warning("scan %s lost its lease and was stopped", row.scan_id)
+                    return
+            result, error = work.result()
+            await self._stored(lambda store: store.finish(self._owner, row.scan_id, result, error))
+        except sqlite3.Error:
+            log.exception("scan %s could not be written; it runs again when its lease lapses", row.scan_id)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+            await self._tell_waiters()
+
+    async def _tell_waiters(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _stored(self, work: Callable[[Store], T]) -> T:
+        store = self._store
+        if store is None:
+            raise StepdownError(sentence("heimdall", "is not running"))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, store)
+
+
+def summary(row: Row) -> dict[str, Any]:
+    """A row as documents.ScanSummary."""
+    result = row.result or {}
+    return {
+        "scan_id": row.scan_id,
+        "status": row.status,
+        "path": row.request.path,
+        "filename": row.request.filename,
+        "profile": row.request.profile,
+        "submitted_at": _moment(row.submitted_at),
+        "started_at": _moment(row.started_at),
+        "finished_at": _moment(row.finished_at),
+        "error": row.error,
+        "findings_total": result.get("findings_total", 0),
+        "severities": result.get("severities", {}),
+        "cvss_summary": result.get("cvss_summary", {"max_score": None}),
+    }
+
+
+def document(row: Row) -> dict[str, Any]:
+    """A row as documents.Scan."""
+    result = row.result or {}
+    return {
+        **summary(row),
+        "findings": result.get("findings", []),
+        "scanners": result.get("scanners", []),
+        "not_judged": result.get("not_judged", []),
+        "coverage": result.get("coverage"),
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
