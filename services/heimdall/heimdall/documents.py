@@ -25,7 +25,7 @@ Code = Annotated[str, Field(min_length=1, max_length=CODE_CHARACTERS, descriptio
 Filename = Annotated[
     str,
     Field(
-        pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$",
+        pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$",
         description="Name of that file; its ending says which scanners judge it.",
     ),
 ]
