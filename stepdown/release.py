@@ -75,3 +75,10 @@ def _place(path: Path, content: bytes) -> Path:
         temporary.write_bytes(content)
         temporary.replace(path)
     return path
+
+
+def place_compose(root: Path, binary: str) -> Path:
+    """Put the compose binary beside the archive, for hosts whose client has no plugin."""
+    path = _place(root / ".stepdown" / "dist" / "docker-compose", Path(binary).read_bytes())
+    path.chmod(0o755)
+    return path

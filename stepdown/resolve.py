@@ -159,5 +159,25 @@ def diff(catalog: Catalog, before: str, after: str) -> PlanDiff:
     )
 
 
+def memory_lost(catalog: Catalog, before: str, after: str) -> tuple[Server, ...]:
+    """Servers that keep state in memory only and whose container a switch between the plans stops."""
+    stopped = diff(catalog, before, after).stopped
+    carried = (server for name in stopped for server in catalog.plan(before).containers[name])
+    return tuple(catalog.servers[name] for name in carried if catalog.servers[name].state == "memory")
+
+
+def plan_table(catalog: Catalog) -> str:
+    """The table of DESIGN as Markdown: a row a server, a column a plan, the container that carries it or `lost`."""
+    heads = ["server", "what it is", *catalog.plans]
+    rows = [heads, ["---"] * len(heads)]
+    for server in catalog.servers.values():
+        cells = [f"`{server.name}`{' (required)' if server.required else ''}", server.summary]
+        for name in catalog.plans:
+            found = [c for c, carried in catalog.plan(name).containers.items() if server.name in carried]
+            cells.append(found[0] if found else "lost")
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _image_for(catalog: Catalog, servers: tuple[str, ...]) -> Image | None:
     return next((image for image in catalog.images.values() if set(servers) <= set(image.carries)), None)

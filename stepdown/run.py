@@ -56,7 +56,9 @@ def run(
     result = Completed(arguments, done.returncode, done.stdout, done.stderr)
     if check and done.returncode != 0:
         words = (done.stderr.strip() or done.stdout.strip())[-LAST_WORDS:]
-        raise CommandError(f"{' '.join(arguments[:3])}: exit {done.returncode}: {words}", arguments, done.returncode, words)
+        raise CommandError(
+            f"{' '.join(arguments[:3])}: exit {done.returncode}: {words}", arguments, done.returncode, words
+        )
     return result
 
 

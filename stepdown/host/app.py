@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, action, words in (
         ("stage", _stage, "unpack a release beside the others; settings as JSON on stdin"),
+        ("secret", _secret, "write a secret file of a server; its value on stdin"),
         ("switch", _switch, "bring the host to a plan and release"),
         ("converge", _converge, "after a crash or a boot: end in one whole plan"),
         ("status", _status, "what is true now"),
@@ -55,11 +56,17 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
         if name == "stage":
             command.add_argument("--archive", required=True, help="the release's tar file")
+            command.add_argument("--compose", metavar="FILE", help="docker-compose, for hosts without the plugin")
+        if name == "secret":
+            command.add_argument("name", metavar="SERVER/NAME", help="for example zen/api_key")
+        if name == "down":
+            command.add_argument("--purge", action="store_true", help="also remove <home>, data included, and images")
+        if name in ("stage", "switch"):
+            command.add_argument("--check", action="store_true", help="say what would change, change nothing")
         if name == "switch":
             command.add_argument("--to", metavar="PLAN", help="A, B, C or D; without it the plan that the host is on")
             command.add_argument("--release", metavar="ID", help="a staged release; without it the current one")
             command.add_argument("--why", default="by hand", help="reason, for the journal")
-            command.add_argument("--check", action="store_true", help="say what would change, change nothing")
         if name == "journal":
             command.add_argument("--last", type=int, default=20, metavar="N", help="entries to print (20)")
     return parser
@@ -67,22 +74,54 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stage(home: Home, options: argparse.Namespace) -> int:
     settings = json.load(sys.stdin)
+    archive = Path(options.archive)
     engine.require_engine()
+    if options.check:
+        release_id = release.identify(home, archive, settings["environment"])
+        new = release_id not in release.staged(home)
+        _print(options, {"release": release_id, "changed": new}, f"release {release_id} {'new' if new else 'staged'}")
+        return 0
     home.prepare()
     with lock.hold(home.lock, "stage"):
-        staged, new = release.stage(home, Path(options.archive), settings["instance"], settings["environment"])
+        updated = _install_agent(home, options.compose)
+        staged, new = release.stage(home, archive, settings["instance"], settings["environment"])
         if new:
-            journal.append(home.journal, "staged", by=journal.caller(), release=staged.id)
-    _print(
-        options,
-        {"release": staged.id, "changed": new},
-        f"release {staged.id} {'staged' if new else 'was staged before'}",
-    )
+            images = [image["reference"] for image in staged.images.values()]
+            journal.append(home.journal, "staged", by=journal.caller(), release=staged.id, images=images)
+    text = f"release {staged.id} {'staged' if new else 'was staged before'}"
+    _print(options, {"release": staged.id, "changed": new or updated}, text)
+    return 0
+
+
+def _install_agent(home: Home, compose: str | None) -> bool:
+    """Put this program, and compose where the engine's client has no plugin, below <home>; whether either was new."""
+    wanted = [(Path(sys.argv[0]).resolve(), home.agent)]
+    if compose and not engine.has_compose_plugin():
+        home.make_directory(home.compose_plugin.parent, 0o755)
+        wanted.append((Path(compose), home.compose_plugin))
+    updated = [home.install(source, target) for source, target in wanted]
+    return any(updated)
+
+
+def _secret(home: Home, options: argparse.Namespace) -> int:
+    server, _, name = options.name.partition("/")
+    if not name.isidentifier() or not server.replace("-", "_").isidentifier():
+        raise UsageError(sentence(f"secret {options.name!r}", "should be SERVER/NAME", run="… secret zen/api_key"))
+    value = sys.stdin.read().rstrip("\n")
+    home.prepare()
+    with lock.hold(home.lock, f"secret {options.name}"):
+        path = home.secrets / "servers" / server / name
+        home.make_directory(path.parent, 0o700)
+        changed = not path.is_file() or path.read_text(encoding="utf-8") != value
+        if changed:
+            home.write(path, value, 0o400)
+            journal.append(home.journal, "secret", by=journal.caller(), name=options.name)
+    text = f"secret {options.name} {'written' if changed else 'unchanged'}; it takes effect with the next deploy"
+    _print(options, {"changed": changed}, text)
     return 0
 
 
 def _switch(home: Home, options: argparse.Namespace) -> int:
-    release.load_instance(home)
     engine.require_engine()
     state = switch.read_state(home)
     plan = options.to or (state["plan"] if state else FIRST_PLAN)
@@ -91,13 +130,9 @@ def _switch(home: Home, options: argparse.Namespace) -> int:
         raise UsageError(
             sentence("switch", "no release is active yet; name one", release.staged(home), "… --release=ID")
         )
-    goal = switch.target(home, release.load(home, release_id), plan)
     if options.check:
-        plan_of_action = switch.pending(goal)
-        changed = bool(plan_of_action["start"] or plan_of_action["stop"])
-        text = "; ".join(f"{verb} {', '.join(names) or 'nothing'}" for verb, names in plan_of_action.items())
-        _print(options, {"changed": changed, **plan_of_action}, f"would {text}")
-        return 0
+        return _preview(home, options, release_id, plan)
+    goal = switch.target(home, release.load(home, release_id), plan)
     with lock.hold(home.lock, f"switch to {plan}"):
         outcome = switch.switch(goal, why=options.why)
     text = f"plan {outcome.plan}, release {outcome.release}: " + (
@@ -107,6 +142,16 @@ def _switch(home: Home, options: argparse.Namespace) -> int:
         else "active already, nothing changed"
     )
     _print(options, vars(outcome), text)
+    return 0
+
+
+def _preview(home: Home, options: argparse.Namespace, release_id: str, plan: str) -> int:
+    if release_id not in release.staged(home):
+        _print(options, {"changed": True}, f"would stage release {release_id} and activate plan {plan}")
+        return 0
+    actions = switch.pending(switch.target(home, release.load(home, release_id), plan))
+    text = "; ".join(f"{verb} {', '.join(names) or 'nothing'}" for verb, names in actions.items())
+    _print(options, {"changed": bool(actions["start"] or actions["stop"]), **actions}, f"would {text}")
     return 0
 
 
@@ -150,7 +195,14 @@ def _down(home: Home, options: argparse.Namespace) -> int:
     engine.require_engine()
     with lock.hold(home.lock, "down"):
         removed = switch.take_down(home, instance)
-    _print(options, {"removed": removed}, f"removed: {', '.join(removed) or 'nothing was there'}")
+        images = release.images_staged(home) if options.purge else []
+        engine.remove_images(images)
+        if options.purge:
+            home.purge()
+    text = f"removed: {', '.join(removed) or 'no container was there'}" + (
+        f"; {home.path} purged" if options.purge else ""
+    )
+    _print(options, {"changed": bool(removed) or options.purge, "removed": removed}, text)
     return 0
 
 

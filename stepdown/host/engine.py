@@ -61,9 +61,14 @@ def containers(instance: str) -> tuple[Container, ...]:
     return tuple(found)
 
 
+def has_compose_plugin() -> bool:
+    """Whether the client has compose as a plugin."""
+    return run((CLIENT, "compose", "version", "--short"), check=False).returncode == 0
+
+
 def compose_binary(home: Home) -> tuple[str, ...]:
     """The compose plugin where it is installed, else the binary shipped to <home>."""
-    if run((CLIENT, "compose", "version", "--short"), check=False).returncode == 0:
+    if has_compose_plugin():
         return (CLIENT, "compose")
     if home.compose_plugin.is_file():
         return (str(home.compose_plugin),)
@@ -88,6 +93,12 @@ def stop_and_remove(ids: Sequence[str], grace_seconds: int) -> None:
     if ids:
         run(commands.stop(CLIENT, ids, grace_seconds), timeout_seconds=grace_seconds + 60)
         run(commands.remove(CLIENT, ids))
+
+
+def remove_images(references: Sequence[str]) -> None:
+    """Remove images that no container needs; one in use, or gone already, stays as it is."""
+    for reference in references:
+        run((CLIENT, "image", "rm", reference), check=False)
 
 
 def image_present(reference: str, wanted_id: str) -> bool:

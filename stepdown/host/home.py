@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ class Home:
         return self.secrets / "agent_token"
 
     @property
+    def agent(self) -> Path:
+        return self.path / "stepdown.pyz"
+
+    @property
     def data(self) -> Path:
         return self.path / "data"
 
@@ -137,6 +142,27 @@ class Home:
             temporary.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+    def install(self, source: Path, target: Path) -> bool:
+        """Put an executable at `target` in one step; whether it differed."""
+        content = source.read_bytes()
+        if target.is_file() and target.read_bytes() == content:
+            return False
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        temporary.write_bytes(content)
+        temporary.chmod(0o755)
+        self.own(temporary)
+        temporary.replace(target)
+        return True
+
+    def purge(self) -> None:
+        """Remove all that the agent made below <home>, and <home> itself when nothing else is in it."""
+        for name in ("releases", "edge", "run", "secrets", "data", "docker"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for path in (self.current, self.instance, self.state, self.journal, self.agent):
+            path.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def write_json(self, path: Path, data: Any, mode: int = 0o644) -> None:
         """`write` of JSON, with an end of line."""

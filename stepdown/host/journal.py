@@ -46,7 +46,7 @@ def append(path: Path, event: str, **fields: Any) -> dict[str, Any]:
         stream.write(line.encode())
         stream.flush()
         os.fsync(stream.fileno())
-    return entry
+    return dict(entry)
 
 
 def read(path: Path) -> Reading:

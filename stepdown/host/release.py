@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import ipaddress
 import json
 import tarfile
@@ -15,7 +16,7 @@ from typing import Any
 
 from stepdown import commands
 from stepdown.errors import CommandError, StepdownError, UsageError, sentence
-from stepdown.host import engine
+from stepdown.host import engine, tokens
 from stepdown.host.home import Home, read_json
 from stepdown.run import run
 
@@ -108,13 +109,11 @@ def load_instance(home: Home) -> Instance:
 def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Release, bool]:
     """Unpack a release beside the others and return it, with whether it is new.
 
-    Its id is the sha256 over the archive (bundles and image ids) and `environment`. Refuses one whose images are not
-    on the engine.
+    Refuses one whose images are not on the engine.
     """
     instance = _instance(home, wanted)
-    digest = hashlib.sha256(archive.read_bytes())
-    digest.update(json.dumps(dict(environment), sort_keys=True).encode())
-    release_id = digest.hexdigest()[:ID_DIGITS]
+    tokens.ensure(home)
+    release_id = identify(home, archive, environment)
     if release_id in staged(home):
         release = load(home, release_id)
         _write_env(home, instance, release, environment)
@@ -137,6 +136,26 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         path.rename(home.releases / release_id)
         path.mkdir()  # for the temporary directory's own end
     return load(home, release_id), True
+
+
+def identify(home: Home, archive: Path, environment: Mapping[str, str]) -> str:
+    """The id of a release: sha256 over the archive (bundles and image ids), `environment`, and the servers' secrets.
+
+    Secrets count by a keyed hash, so that a rotated one makes a new release that starts beside the old.
+    """
+    digest = hashlib.sha256(archive.read_bytes())
+    digest.update(json.dumps(dict(environment), sort_keys=True).encode())
+    folder = home.secrets / "servers"
+    key = tokens.read(home.agent_token).encode() if home.agent_token.is_file() else b""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(hmac.digest(key, path.read_bytes(), "sha256"))
+    return digest.hexdigest()[:ID_DIGITS]
+
+
+def images_staged(home: Home) -> list[str]:
+    """References of every image that a staged release names."""
+    return sorted({image["reference"] for id_ in staged(home) for image in load(home, id_).images.values()})
 
 
 def point_current(home: Home, release: Release) -> None:

@@ -1,0 +1,23 @@
+"""The command line: parse, call, print; knowledge lives in the package.
+
+Owns: names and help of tasks. Reads: options and environment. Never: decides, or builds a command of its own.
+"""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+
+def namespace() -> Collection:
+    """Every task, under the names of DESIGN section 7."""
+    from stepdown.cli import build, client, deploy, host, plan, quality
+
+    top = Collection()
+    for task in (deploy.deploy, deploy.down, host.status, host.switch, host.journal, host.why, host.doctor):
+        top.add_task(task)
+    for task in (build.build, build.bundle, build.lock, quality.lint):
+        top.add_task(task)
+    top.add_collection(Collection("plan", plan.show, plan.diff, plan.fit))
+    top.add_collection(Collection("client", client.config))
+    top.add_collection(quality.tests())
+    return top

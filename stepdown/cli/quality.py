@@ -1,0 +1,71 @@
+"""lint, test and its tiers."""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.collection import Collection
+from invoke.context import Context
+
+from stepdown.cli import door
+from stepdown.errors import StepdownError, sentence
+from stepdown.run import passthrough
+
+LINTERS = {
+    "ruff": ("ruff", "check", "."),
+    "ruff format": ("ruff", "format", "--check", "."),
+    "mypy": ("mypy",),
+    "import-linter": ("lint-imports", "--no-cache"),
+    "yamllint": ("yamllint", "--strict", "."),
+    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production", "playbooks", "roles"),
+}
+
+
+@door.command()
+def lint(_context: Context) -> None:
+    """Run every linter and show all that they find."""
+    failed = []
+    for name, argv in LINTERS.items():
+        door.say(f"lint: {name}")
+        if passthrough(argv, cwd=str(door.ROOT)):
+            failed.append(name)
+    if failed:
+        raise StepdownError(sentence("lint", f"{', '.join(failed)} found something; see above"))
+
+
+def tests() -> Collection:
+    """`test` and `test.unit`, `test.contract`, `test.integration`."""
+    collection = Collection("test")
+    collection.add_task(gate, default=True)
+    for task in (unit, contract, integration):
+        collection.add_task(task)
+    return collection
+
+
+@door.command(help={"all_": "everything, not only the gate", "match": "only tests whose name matches (pytest -k)"})
+def gate(_context: Context, all_: bool = False, match: str = "") -> None:
+    """Run the gate: every tier, one pytest process; installs and starts what it needs."""
+    _pytest("tests", *(["--all"] if all_ else []), match=match)
+
+
+@door.command(help={"match": "only tests whose name matches"})
+def unit(_context: Context, match: str = "") -> None:
+    """Run the unit tests: seconds, needs nothing."""
+    _pytest("tests/unit", match=match)
+
+
+@door.command(help={"match": "only tests whose name matches"})
+def contract(_context: Context, match: str = "") -> None:
+    """Run the rules about this repository: seconds, needs nothing."""
+    _pytest("tests/contracts", match=match)
+
+
+@door.command(help={"match": "only tests whose name matches"})
+def integration(_context: Context, match: str = "") -> None:
+    """Run the tests on a real Docker engine."""
+    _pytest("tests/integration", match=match)
+
+
+def _pytest(*words: str, match: str) -> None:
+    chosen = ["-k", match] if match else []
+    door.leave(passthrough((sys.executable, "-m", "pytest", *words, *chosen), cwd=str(door.ROOT)))
