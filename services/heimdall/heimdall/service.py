@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
+
 from heimdall.documents import FINISHED
 from heimdall.settings import Settings
 from heimdall.store import LEASE_SECONDS, Request, Row, Store
@@ -98,18 +100,24 @@ class ScanService:
         try:
             yield
         finally:
-            worker.cancel()
-            await asyncio.wait({worker})
-            running = list(self._running.values())
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            try:
-                # After all else that the store's thread still had to do, so a claim cut short is given back as well.
-                await self._stored(lambda store: store.release(self._owner))
-            finally:
-                await self._stored(lambda store: store.close())
-                self._thread.shutdown()
+            # The host ends us by cancelling a scope, in which every await would be cancelled anew.
+            with anyio.CancelScope(shield=True):
+                await self._stop(worker)
+
+    async def _stop(self, worker: asyncio.Task[None]) -> None:
+        """End what runs, and give it back to the queue."""
+        worker.cancel()
+        await asyncio.wait({worker})
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            # After all else that the store's thread still had to do, so a claim cut short is given back as well.
+            await self._stored(lambda store: store.release(self._owner))
+        finally:
+            await self._stored(lambda store: store.close())
+            self._thread.shutdown()
 
     async def _work(self) -> None:
         """Claim while there is room; a store that cannot be reached is logged and tried again."""

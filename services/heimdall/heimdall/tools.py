@@ -105,8 +105,11 @@ TOOLS = {
 def mcp_server(service: ScanService) -> Server[Any]:
     """The MCP server of `service`. Wrong arguments and refusals are tool errors with a sentence to act on."""
 
+    # Once: making schemas takes longer than most calls, and the SDK wants one for each call.
+    described = {name: _described(name, tool) for name, tool in TOOLS.items()}
+
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_described(name, tool) for name, tool in TOOLS.items()])
+        return types.ListToolsResult(tools=list(described.values()))
 
     async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = TOOLS.get(params.name)
@@ -126,6 +129,7 @@ def mcp_server(service: ScanService) -> Server[Any]:
         version=VERSION,
         title="heimdall security scans",
         instructions=INSTRUCTIONS,
+        get_tool_input_schema=lambda name: described[name].input_schema if name in described else None,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )

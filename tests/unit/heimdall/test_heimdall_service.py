@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 from heimdall.refused import RefusedError
 from heimdall.service import ScanService
@@ -119,6 +120,28 @@ async def test_a_restart_loses_nothing(settings: Settings, scanner: MakeScanner,
     async with after.running():
         states = [(await after.wait(scan_id, 20))["status"] for scan_id in ids]
     assert ["completed"] * 3 == states
+
+
+async def test_a_cancelled_host_still_gives_scans_back(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+    """The MCP host stops a server by cancelling the scope that it lives in."""
+    stays, pipe = blocked
+    service = ScanService(settings, [stays])
+    pids: list[int] = []
+    async with anyio.create_task_group() as group:
+
+        async def live() -> None:
+            async with service.running():
+                await service.submit(APP)
+                pids.append(await _started(pipe))
+                group.cancel_scope.cancel()
+                await anyio.sleep_forever()
+
+        group.start_soon(live)
+    store = Store(settings.data / "heimdall.sqlite", time.time)
+    assert ["queued"] == [row.status for row in store.recent(9)]
+    store.close()
+    assert not Path(f"/proc/{pids[0]}").exists()
+    assert [] == list(settings.scratch.iterdir())
 
 
 async def test_what_a_killed_heimdall_ran_is_run_again(settings: Settings, scanner: MakeScanner) -> None:
