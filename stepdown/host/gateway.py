@@ -22,6 +22,7 @@ from stepdown.host.home import Home
 CONFIG_DIRECTORY = "/run/envoy/config"  # where the container sees <home>/run/envoy/config
 CONFIRM_SECONDS = 15.0
 POLL_SECONDS = 0.01
+ADMIN_TYPE = "type.googleapis.com/envoy.admin.v3"
 ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
@@ -163,14 +164,17 @@ def _refusal(home: Home) -> str:
 
 
 def _routes_dump(home: Home) -> dict[str, Any]:
-    configs = _admin(home, "/config_dump").get("configs", [])
-    return next((config for config in configs if config["@type"].endswith("RoutesConfigDump")), {})
+    return _dump(home, "RoutesConfigDump")
 
 
 def _active_clusters(home: Home) -> set[str]:
+    entries = _dump(home, "ClustersConfigDump").get("dynamic_active_clusters", [])
+    return {entry["cluster"]["name"] for entry in entries}
+
+
+def _dump(home: Home, kind: str) -> dict[str, Any]:
     configs = _admin(home, "/config_dump").get("configs", [])
-    dump: dict[str, Any] = next((config for config in configs if config["@type"].endswith("ClustersConfigDump")), {})
-    return {entry["cluster"]["name"] for entry in dump.get("dynamic_active_clusters", [])}
+    return next((dict(config) for config in configs if config["@type"] == f"{ADMIN_TYPE}.{kind}"), {})
 
 
 def _admin(home: Home, path: str) -> dict[str, Any]:

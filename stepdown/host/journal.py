@@ -67,7 +67,7 @@ def unfinished(entries: tuple[dict[str, Any], ...]) -> dict[str, Any] | None:
         if entry["event"] == "outcome":
             return None
         if entry["event"] == "intent":
-            return entry
+            return dict(entry)
     return None
 
 
