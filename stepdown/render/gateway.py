@@ -55,7 +55,7 @@ def route_configuration(server_routes: list[dict[str, Any]]) -> dict[str, Any]:
                 "name": "all",
                 "domains": ["*"],
                 "routes": [
-                    {"match": {"path": "/healthz"}, **_answer(200, "ok")},
+                    {"match": {"path": "/healthz"}, **_answer(200, "ok\n")},
                     _without_token(),
                     *server_routes,
                     {"match": {"prefix": "/"}, **last},
@@ -167,9 +167,7 @@ def _listener() -> dict[str, Any]:
         "request_headers_timeout": "10s",
         "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 100},
         "server_header_transformation": "PASS_THROUGH",
-        "local_reply_config": {
-            "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%", "status": "%RESPONSE_CODE%"}},
-        },
+        "local_reply_config": {"mappers": [_errors_as_json()]},
         "access_log": [_access_log()],
     }
     return {
@@ -178,6 +176,14 @@ def _listener() -> dict[str, Any]:
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
+    }
+
+
+def _errors_as_json() -> dict[str, Any]:
+    at_least_400 = {"op": "GE", "value": {"default_value": 400, "runtime_key": "local_reply_error"}}
+    return {
+        "filter": {"status_code_filter": {"comparison": at_least_400}},
+        "body_format_override": {"json_format": {"error": "%LOCAL_REPLY_BODY%", "status": "%RESPONSE_CODE%"}},
     }
 
 
