@@ -1,0 +1,148 @@
+"""What every tier needs: the repository, its catalogue, and a staged release on a host without an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepdown import bundle
+from stepdown import release as control
+from stepdown.catalog import Catalog, Image, load_catalog
+from stepdown.host import release as host
+from stepdown.host.home import Home
+from stepdown.images import Built
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A docker client whose engine is two files beside it: `images` (reference and id a line) and `subnets`.
+DOCKER = """#!/bin/sh
+here=${0%/*}
+case "$1 $2" in
+"image inspect")
+    for wanted; do :; done
+    while read -r reference id; do
+        if [ "$reference" = "$wanted" ]; then echo "$id"; exit 0; fi
+    done <"$here/images"
+    echo "Error: No such image: $wanted" >&2
+    exit 1 ;;
+"network ls") echo network ;;
+"network inspect") while read -r subnet; do echo "$subnet"; done <"$here/subnets" ;;
+*) echo "not a call that staging makes: $*" >&2; exit 64 ;;
+esac
+"""
+NO_ROUTES = "#!/bin/sh\n"  # `ip route show` of a host that has none
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A host that can stage releases: its home, its engine's files, and a tree whose bundles all plans have."""
+
+    home: Home
+    engine: Path
+    tree: Path
+    images: Mapping[str, Built]
+
+    def archive(self) -> Path:
+        """The release that the tree packs to."""
+        return control.pack(self.tree, self.images)
+
+    def stage(self, archive: Path | None = None, **changed: Any) -> tuple[host.Release, bool]:
+        """Stage `archive` with the settings of a first deploy; `changed` replaces single ones."""
+        environment = changed.pop("environment", {"ZEN_MCP_ENDPOINT": "http://models.example/v1", "ZEN_MODELS": ""})
+        wanted = {"name": "stepdown", "port": 8080, "direct_port": 7860, "subnet": "", "workspace": "", **changed}
+        return host.stage(self.home, archive or self.archive(), wanted, environment)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    """The catalogue as committed."""
+    return load_catalog(ROOT)
+
+
+@pytest.fixture(scope="session")
+def complete(catalog: Catalog) -> Catalog:
+    """The catalogue with one more image that carries every server, so that every plan renders."""
+    everything = Image("everything", "services/everything/Dockerfile", tuple(catalog.servers))
+    return replace(catalog, images={**catalog.images, "everything": everything})
+
+
+@pytest.fixture(scope="session")
+def rendered(complete: Catalog) -> dict[str, str]:
+    """Every file of compose/ for all four plans: path to text."""
+    return bundle.render_all(complete)
+
+
+@pytest.fixture
+def copied_catalog(tmp_path: Path) -> Path:
+    """A tree that holds a copy of catalog/ and nothing else."""
+    shutil.copytree(ROOT / "catalog", tmp_path / "catalog")
+    return tmp_path
+
+
+@pytest.fixture
+def staging(
+    tmp_path: Path, complete: Catalog, rendered: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Staging:
+    """A prepared <home>, and a docker client that knows the images of the release."""
+    make = staging_maker(complete, rendered)
+    staged = make(tmp_path)
+    monkeypatch.setenv("PATH", str(staged.engine))
+    return staged
+
+
+def staging_maker(complete: Catalog, rendered: Mapping[str, str]) -> Callable[[Path], Staging]:
+    """How a host for staging is made below a folder."""
+
+    def make(folder: Path) -> Staging:
+        for name, text in rendered.items():
+            path = folder / "tree" / "compose" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        names = [*complete.images, "gateway", "base", "mcp_host", "tools"]
+        images = {name: Built(name, f"stepdown/{name}:{_digest(name)[:12]}", _id(name), False) for name in names}
+        engine = folder / "engine"
+        engine.mkdir()
+        (engine / "images").write_text("".join(f"{image.reference} {image.id}\n" for image in images.values()))
+        (engine / "subnets").write_text("172.17.0.0/16\n")
+        for name, program in (("docker", DOCKER), ("ip", NO_ROUTES)):
+            (engine / name).write_text(program)
+            (engine / name).chmod(0o755)
+        home = Home(folder / "home")
+        home.prepare()
+        return Staging(home, engine, folder / "tree", images)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def env_text(tmp_path_factory: pytest.TempPathFactory, complete: Catalog, rendered: Mapping[str, str]) -> str:
+    """The env file of a staged release of all four plans, as compose reads it."""
+    staged = staging_maker(complete, rendered)(tmp_path_factory.mktemp("staged"))
+    before = os.environ["PATH"]
+    os.environ["PATH"] = str(staged.engine)
+    try:
+        release, _ = staged.stage()
+    finally:
+        os.environ["PATH"] = before
+    return release.env_file.read_text(encoding="utf-8")
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _id(name: str) -> str:
+    return f"sha256:{_digest(name)}"
