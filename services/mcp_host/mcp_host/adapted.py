@@ -13,10 +13,12 @@ from typing import Any
 
 import anyio
 import mcp_types as types
+from mcp.server.caching import CACHEABLE_METHODS, CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from mcp_host.child_life import ChildLife, child_life
@@ -106,6 +108,7 @@ class Adapted(Hosted[ChildLife]):
             instructions=identity.instructions,
             website_url=info.website_url,
             icons=info.icons,
+            cache_hints=dict.fromkeys(CACHEABLE_METHODS, CacheHint()),  # stale at once: a child's lists may change
             get_tool_input_schema=lambda tool: self.supervisor.tools.get(tool, {}).get("inputSchema"),
         )
         announced = identity.capabilities.model_dump(exclude_none=True)
@@ -128,6 +131,9 @@ class Adapted(Hosted[ChildLife]):
             if life.closed and error.code == types.CONNECTION_CLOSED:
                 raise server_restarted(self.name) from None
             raise
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            # What 2026-07-28 demands of every result and a handshake child does not know.
+            result = {"resultType": "complete", **result}
         if result.get("isError") and life.environment.lacks:
             texts = [{"type": "text", "text": text} for text in life.environment.lacks]
             result["content"] = [*result.get("content", ()), *texts]

@@ -118,6 +118,7 @@ class Endpoint:
         operation: Operation = scope["state"]["operation"]
         left = anyio.Event()
         unread = True
+        answered = False
 
         async def replay() -> Message:
             nonlocal unread
@@ -130,22 +131,26 @@ class Endpoint:
         async def watch_client(handling: anyio.CancelScope) -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
+            if answered:  # servers report a disconnect after every complete answer
+                return
             left.set()
             operation.outcome = "cancelled"
             handling.cancel()
 
-        async def note_status(message: Message) -> None:
+        async def note_answer(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 operation.outcome = operation.outcome or "error"
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch_client, tasks.cancel_scope)
             try:
-                await server.handle(scope, replay, note_status)
+                await server.handle(scope, replay, note_answer)
             except MCPError as error:
                 operation.outcome = outcome_of(error)
-                await rpc_error(envelope.id, error)(scope, replay, note_status)
+                await rpc_error(envelope.id, error)(scope, replay, note_answer)
             tasks.cancel_scope.cancel()
 
 

@@ -32,6 +32,7 @@ class _Inbox:
     """The child's stdout as the stream of messages that the dispatcher reads."""
 
     def __init__(self, child: Child, on_noise: Callable[[str], None]) -> None:
+        self.ended = False
         self._child = child
         self._messages = self._parsed(on_noise)
 
@@ -43,6 +44,7 @@ class _Inbox:
                 on_noise(line.decode(errors="replace"))
                 continue
             yield SessionMessage(message)
+        self.ended = True  # before any waiter learns of it, so that they can ask why
 
     async def receive(self) -> SessionMessage | Exception:
         return await anext(self._messages)
@@ -94,16 +96,15 @@ class Link:
         self.tools: dict[str, dict[str, Any]] = {}
         self._child = child
         self._ended = False
-        self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(
-            _Inbox(child, on_noise), _Outbox(child)
-        )
+        self._inbox = _Inbox(child, on_noise)
+        self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(self._inbox, _Outbox(child))
         self._on_closed = on_closed
         self._task: asyncio.Task[None] | None = None
 
     @property
     def closed(self) -> bool:
         """True as soon as no answer can come any more."""
-        return self._ended or not self._child.stdin_open
+        return self._ended or self._inbox.ended or not self._child.stdin_open
 
     async def start(self) -> types.InitializeResult:
         """Begin to read, and shake hands. Raises StartError, MCPError."""
