@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from stepdown.errors import UsageError
 from stepdown.scan.execute import Ended, Limits, execute
 from stepdown.scan.findings import Coverage, Finding, NotJudged, Outcome, ScannerOutcome, ScanResult
 from stepdown.scan.history import History, blobs, mirror_history, write_settings
@@ -97,9 +98,11 @@ async def _judge(gate: asyncio.Semaphore, scanner: Scanner, profile: Profile, su
         write_settings(home)
         written = home / "report.sarif"
         where = history.mirror if history else snapshot.root
-        ended = await execute(
-            command(scanner, ".", written), cwd=where, scratch=home, limits=Limits(seconds, scanner.memory_mib)
-        )
+        try:
+            argv = command(scanner, ".", written)
+        except UsageError as error:
+            return _ended(scanner, "failed", str(error), 0.0, expected)
+        ended = await execute(argv, cwd=where, scratch=home, limits=Limits(seconds, scanner.memory_mib))
         report = await _in_thread(lambda: judge_report(scanner, ended, written, where))
         if isinstance(report, str):
             return _ended(scanner, "failed", report, ended.seconds, expected)

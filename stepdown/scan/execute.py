@@ -85,7 +85,8 @@ async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limi
 def environment(scratch: Path) -> dict[str, str]:
     """All that a program inherits: no secret of ours, no setting of the user, and git that asks nobody."""
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        # Absolute entries only: the working folder is the hostile tree.
+        "PATH": os.pathsep.join(p for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if p.startswith("/")),
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
         "LANG": "C.UTF-8",

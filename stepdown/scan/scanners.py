@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stepdown.errors import UsageError, sentence
 from stepdown.scan.findings import SEVERITIES, Severity
 from stepdown.strict_yaml import Node, load
 
@@ -27,7 +29,8 @@ REQUIRED = (
     "package", "version", "looks_for", "class", "subject", "profiles", "argv", "exit_codes", "report", "files",
     "time_limit_seconds", "memory_mib", "canary",
 )  # fmt: skip
-OPTIONAL = ("severity", "severity_property", "ignores", "own_settings", "redact_rules")
+PROGRAM = r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
+OPTIONAL = ("program", "severity", "severity_property", "ignores", "own_settings", "redact_rules")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Scanner:
     category: str
     subject: str
     profiles: tuple[Profile, ...]
+    program: str | None  # file in an installed Python package, in the place of argv[0]
     argv: tuple[str, ...]
     exit_codes: Mapping[int, Verdict]
     report: str
@@ -64,8 +68,23 @@ class Scanner:
 
 
 def command(scanner: Scanner, source: str, report: Path) -> tuple[str, ...]:
-    """The argv that makes `scanner` judge `source` and write `report`."""
-    return tuple(part.replace("{source}", source).replace("{report}", str(report)) for part in scanner.argv)
+    """The argv that makes `scanner` judge `source` and write `report`.
+
+    Raises UsageError when the package that holds its program is not installed: the name alone would be looked for in
+    the tree that is judged.
+    """
+    first, *rest = scanner.argv
+    argv = (_installed(scanner, scanner.program) if scanner.program else first, *rest)
+    return tuple(part.replace("{source}", source).replace("{report}", str(report)) for part in argv)
+
+
+def _installed(scanner: Scanner, program: str) -> str:
+    package, _, inside = program.partition("/")
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / inside).is_file():
+            return str(Path(folder) / inside)
+    raise UsageError(sentence(scanner.name, f"its program is not installed (package {scanner.package})"))
 
 
 def load_scanners(path: Path = CATALOGUE, shown_as: str = SHOWN_AS) -> tuple[Scanner, ...]:
@@ -90,6 +109,7 @@ def _scanner(name: str, row: Node) -> Scanner:
         category=keys["class"].choice(CLASSES),
         subject=keys["subject"].choice(SUBJECTS),
         profiles=tuple(p for p in PROFILES if p in _choices(keys["profiles"], PROFILES)),
+        program=keys["program"].text(PROGRAM, "a path of a package's file") if "program" in keys else None,
         argv=_argv(keys["argv"]),
         exit_codes=_exit_codes(keys["exit_codes"]),
         report=keys["report"].choice(REPORTS),

@@ -17,7 +17,7 @@ import pytest
 from stepdown.scan.scanners import Scanner
 
 TEMPER = Scanner(
-    name="temper", package="temper", version="1.0", looks_for="nothing", category="sast", subject="tree",
+    name="temper", package="temper", version="1.0", looks_for="nothing", category="sast", subject="tree", program=None,
     profiles=("quick", "full"), argv=(sys.executable, "-c", "", "{source}", "{report}"),
     exit_codes={0: "clean", 1: "findings"}, report="sarif", severity=None, severity_property=None, files=("*",),
     ignores=(), own_settings=(), redact_rules=(), time_limit_seconds=20, memory_mib=512, canary="none",
@@ -34,8 +34,8 @@ def tools_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def row() -> Callable[..., Scanner]:
     """A scanner that runs the given Python program with source and report as arguments; other columns by name."""
 
-    def make(program: str = "", **columns: object) -> Scanner:
-        argv = (sys.executable, "-c", program, "{source}", "{report}")
+    def make(code: str = "", /, **columns: object) -> Scanner:
+        argv = (sys.executable, "-c", code, "{source}", "{report}")
         return replace(TEMPER, **{"argv": argv, **columns})
 
     return make

