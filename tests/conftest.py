@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from stepdown import bundle
 from stepdown import release as control
@@ -20,6 +21,10 @@ from stepdown.host.home import Home
 from stepdown.images import Built
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# an example that writes to a busy disk may take long and be right
+settings.register_profile("stepdown", deadline=None)
+settings.load_profile("stepdown")
 
 # A docker client whose engine is two files beside it: `images` (reference and id a line) and `subnets`.
 DOCKER = """#!/bin/sh
@@ -49,9 +54,9 @@ class Staging:
     tree: Path
     images: Mapping[str, Built]
 
-    def archive(self) -> Path:
-        """The release that the tree packs to."""
-        return control.pack(self.tree, self.images)
+    def archive(self, **other: Built) -> Path:
+        """The release that the tree packs to, single images replaced by `other` ones."""
+        return control.pack(self.tree, {**self.images, **other})
 
     def stage(self, archive: Path | None = None, **changed: Any) -> tuple[host.Release, bool]:
         """Stage `archive` with the settings of a first deploy; `changed` replaces single ones."""
