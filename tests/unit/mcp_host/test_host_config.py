@@ -6,14 +6,17 @@ import copy
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
-from conftest import tiny
+from conftest import TOKEN, tiny, token
 from mcp_host.config import StdioServer, parse, surroundings
 from mcp_host.errors import ConfigError, FileError
 from mcp_host.watched import parse_plan, parse_tokens
@@ -152,17 +155,31 @@ def test_the_program_ends_with_2_and_one_line(tmp_path: Path, config: str, messa
     assert (2, True, 1) == (process.returncode, errors.endswith(message), errors.count("\n"))
 
 
-def test_the_program_serves_until_term_and_logs_json(tmp_path: Path) -> None:
-    """It becomes ready, ends on TERM within seconds, and every line of stdout is one JSON object."""
-    (tmp_path / "tokens.json").write_text('{"tokens": []}')
-    config = {"container": "c", "port": 0, "servers": {"tiny": tiny(tmp_path)}}
+def test_the_program_finishes_calls_on_term_and_logs_json(tmp_path: Path) -> None:
+    """A call in flight is answered after TERM, the child ends with the host, every line of stdout is a JSON object."""
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": [token(TOKEN)]}))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = {"container": "c", "port": port, "servers": {"tiny": tiny(tmp_path)}}
     process = program(tmp_path, json.dumps(config))
     assert process.stdout is not None
     lines = [json.loads(process.stdout.readline())]
     while lines[-1].get("state") != "ready":
         lines.append(json.loads(process.stdout.readline()))
     child = int((tmp_path / "state/tiny/starts").read_text())
-    process.send_signal(signal.SIGTERM)
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "slow", "arguments": {"seconds": 0.5}},
+    }
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(httpx2.post, f"http://127.0.0.1:{port}/mcp/tiny", json=body, headers=headers)
+        while not (tmp_path / "state/tiny/slow").exists():
+            assert not answer.done()
+        process.send_signal(signal.SIGTERM)
+        assert "done" == answer.result().json()["result"]["content"][0]["text"]
     rest, errors = process.communicate(timeout=15)
     assert ("", True) == (errors, process.returncode in (0, -signal.SIGTERM))
     assert all({"time", "level", "event"} <= set(line) for line in [*lines, *map(json.loads, rest.splitlines())])

@@ -78,16 +78,18 @@ async def test_failed_starts_are_repeated_until_one_works(start: Starter) -> Non
     assert 'mcp_host_server_restarts_total{server="tiny"} 2.0' in metrics
 
 
-async def test_a_dead_server_is_started_again(start: Starter) -> None:
-    """Killed from outside: another process serves, and readiness said so in between."""
+async def test_a_dead_server_is_started_again(start: Starter, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed from outside, refused twice: another process serves, and the log says why each start was needed."""
     async with start() as host:
         first = await pid_of(host)
-        (host.state / "refuse-starts").write_text("2")
+        (host.state / "refuse-starts").write_text("3")
         os.kill(first, 9)
-        body = await host.until(lambda body: not body["ready"])
-        assert body["servers"]["tiny"]["state"] in ("starting", "degraded")
+        await host.until_state("tiny", "degraded")
         await host.until_ready()
         assert first != await pid_of(host)
+        reasons = [record.fields["reason"] for record in caplog.records if "restarted" in record.getMessage()]
+    refusals = ["tiny: the server exited with code 9 before it was ready"] * 2
+    assert ["the server was ended by signal 9", *refusals] == reasons
 
 
 async def test_what_a_server_started_dies_with_it(start: Starter) -> None:

@@ -27,7 +27,7 @@ async def test_operations_are_counted_by_server_method_tool_and_outcome(start: S
     assert {
         ("tiny", "tools/call", "echo", "ok"): 1,
         ("tiny", "tools/call", "fail", "tool_error"): 1,
-        ("tiny", "tools/call", "other", "server_restarted"): 1,
+        ("tiny", "tools/call", "die", "server_restarted"): 1,
         ("other", "ping", "", "server_unknown"): 1,
     } == seen
     assert 'mcp_host_calls_in_flight{server="tiny"} 0.0' in text

@@ -1,0 +1,207 @@
+"""An image's name is the hash of all that goes into it, and of nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stepdown import images
+from stepdown.catalog import Catalog, Image
+from stepdown.errors import StepdownError
+from stepdown.images import Recipe
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A build context with one Dockerfile that copies a file and a folder."""
+    (tmp_path / "services" / "app" / "code" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "services" / "app" / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE}\nCOPY services/app/one.txt /one.txt\nCOPY services/app/code /code\n"
+    )
+    (tmp_path / "services" / "app" / "one.txt").write_text("one")
+    (tmp_path / "services" / "app" / "code" / "a.py").write_text("a = 1\n")
+    (tmp_path / "services" / "app" / "unrelated.txt").write_text("not copied")
+    return tmp_path
+
+
+RECIPE = Recipe("app", "services/app/Dockerfile", ("base",))
+PARENTS = {"base": "stepdown/base:abc"}
+
+
+def _tag(tree: Path, parents: dict[str, str] = PARENTS) -> str:
+    return images.image_tag(tree, RECIPE, parents)
+
+
+def test_the_tag_names_image_and_content(tree: Path) -> None:
+    """The same content gives the same tag."""
+    assert _tag(tree) == _tag(tree)
+    name, _, digest = _tag(tree).partition(":")
+    assert ("stepdown/app", 12) == (name, len(digest))
+
+
+@pytest.mark.parametrize("path", ["one.txt", "code/a.py", "Dockerfile"])
+def test_a_changed_input_changes_the_tag(tree: Path, path: str) -> None:
+    """A copied file, a file of a copied folder, the Dockerfile itself."""
+    before = _tag(tree)
+    file = tree / "services" / "app" / path
+    file.write_text(file.read_text() + "# changed\n")
+    assert before != _tag(tree)
+
+
+def test_a_new_file_in_a_copied_folder_changes_the_tag(tree: Path) -> None:
+    """So does one that is gone or has another name."""
+    seen = [_tag(tree)]
+    folder = tree / "services" / "app" / "code"
+    (folder / "b.py").write_text("")
+    seen.append(_tag(tree))
+    (folder / "b.py").rename(folder / "c.py")
+    seen.append(_tag(tree))
+    assert 3 == len(set(seen))
+    (folder / "c.py").unlink()
+    assert seen[0] == _tag(tree)
+
+
+def test_a_file_that_becomes_a_program_changes_the_tag(tree: Path) -> None:
+    """COPY keeps the mode."""
+    before = _tag(tree)
+    (tree / "services" / "app" / "one.txt").chmod(0o755)
+    assert before != _tag(tree)
+
+
+def test_another_parent_changes_the_tag(tree: Path) -> None:
+    """What stands below is part of the image."""
+    assert _tag(tree) != _tag(tree, {"base": "stepdown/base:def"})
+
+
+def test_what_is_not_copied_does_not_change_the_tag(tree: Path) -> None:
+    """Another file, compiled Python, and the time of a checkout."""
+    before = _tag(tree)
+    (tree / "services" / "app" / "unrelated.txt").write_text("changed")
+    (tree / "services" / "app" / "code" / "__pycache__" / "a.pyc").write_bytes(b"compiled")
+    for path in tree.rglob("*"):
+        os.utime(path, (1, 1))
+    assert before == _tag(tree)
+
+
+def test_two_trees_of_the_same_content_have_the_same_tag(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Wherever they lie."""
+    other = tmp_path_factory.mktemp("other") / "tree"
+    shutil.copytree(tree, other)
+    assert _tag(tree) == _tag(other)
+
+
+def test_a_copy_of_what_is_not_there_is_refused(tree: Path) -> None:
+    """Before a build that would take minutes to say so."""
+    (tree / "services" / "app" / "one.txt").unlink()
+    with pytest.raises(StepdownError, match=r"^services/app/Dockerfile: copies services/app/one\.txt, which is not"):
+        _tag(tree)
+
+
+@pytest.mark.parametrize(
+    ("line", "sources"),
+    [
+        ("COPY one /a", ["one"]),
+        ("COPY one two/three /a/", ["one", "two/three"]),
+        ("COPY --chmod=0755 one /a", ["one"]),
+        ("COPY --from=tools /uv /uv", []),
+        ("COPY --chown=1:1 --from=tools /uv /uv", []),
+        ("# COPY one /a", []),
+        ("RUN COPY one /a", []),
+        ("", []),
+    ],
+)
+def test_the_sources_of_a_copy_are_read(line: str, sources: list[str]) -> None:
+    """Options are no sources, and files of another stage are none of the context."""
+    assert sources == images.copied_sources(f"FROM scratch\n{line}\n")
+
+
+def test_every_image_of_the_catalogue_has_a_recipe(root: Path, catalog: Catalog) -> None:
+    """base first; mcp_host and gateway stand on base; images that carry servers stand on mcp_host."""
+    recipes = images.recipes(root, catalog)
+    assert {"base", "mcp_host", "gateway", *catalog.images} == set(recipes)
+    assert () == recipes["base"].parents
+    assert ("base", "tools") == recipes["mcp_host"].parents
+    assert ("base", "tools") == recipes["gateway"].parents
+    assert {name: ("mcp_host", "tools") for name in ("zen", "heimdall")} == {
+        name: recipes[name].parents for name in ("zen", "heimdall")
+    }
+
+
+def test_parents_are_made_before_their_children(root: Path, catalog: Catalog) -> None:
+    """tools, base and mcp_host are made one after another, all else beside each other after them."""
+    made = {"tools", "base", "mcp_host"}
+    recipes = images.recipes(root, catalog)
+    assert {} == {recipe.name: recipe.parents for recipe in recipes.values() if set(recipe.parents) - made}
+
+
+def test_every_committed_dockerfile_can_be_named(root: Path, catalog: Catalog) -> None:
+    """All that they copy is there."""
+    for recipe in images.recipes(root, catalog).values():
+        tag = images.image_tag(root, recipe, {name: f"stepdown/{name}:0" for name in recipe.parents})
+        assert tag.startswith(f"stepdown/{recipe.name}:")
+
+
+def test_an_image_without_its_dockerfile_is_refused(root: Path, catalog: Catalog) -> None:
+    """The message names the file and the image that needs it."""
+    changed = replace(catalog, images={"gone": Image("gone", "services/gone/Dockerfile", ("zen",))})
+    with pytest.raises(StepdownError, match=r"^services/gone/Dockerfile: is not there, but image 'gone' needs it$"):
+        images.recipes(root, changed)
+
+
+def test_build_secrets_leave_no_file_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The mirror may hold a password: it lies in a file of its owner, for as long as the build takes."""
+    (tmp_path / "ca.crt").write_text("a certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://ann:word@mirror.example/simple")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ZeroDivisionError), images.build_secrets() as secrets:
+        assert str(tmp_path / "ca.crt") == secrets["ca"]
+        mirrors = Path(secrets["mirrors"])
+        assert "UV_DEFAULT_INDEX='https://ann:word@mirror.example/simple'\n" == mirrors.read_text()
+        assert 0 == mirrors.stat().st_mode & 0o077
+        assert tmp_path in mirrors.parents
+        raise ZeroDivisionError
+    assert before == sorted(tmp_path.iterdir())
+
+
+def test_without_a_mirror_the_secrets_are_empty_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A Dockerfile mounts them all, so each must be there."""
+    for name in ("SSL_CERT_FILE", "UV_DEFAULT_INDEX", "PIP_INDEX_URL", "STEPDOWN_APT_SOURCES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(images, "CA_BUNDLES", (str(tmp_path / "none.crt"),))
+    with images.build_secrets() as secrets:
+        assert {"ca": "", "mirrors": "", "apt_sources": ""} == {
+            name: Path(path).read_text() for name, path in secrets.items()
+        }
+
+
+def _client(folder: Path, program: str) -> Path:
+    folder.mkdir()
+    (folder / "docker").write_text(f"#!/bin/sh\n{program}\n")
+    (folder / "docker").chmod(0o755)
+    return folder / "docker"
+
+
+def test_the_first_client_that_has_buildkit_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A newer client without its plugin may stand first on PATH."""
+    bare = _client(tmp_path / "bare", "echo 'ERROR: BuildKit is enabled but the buildx component is missing' >&2; exit 1")
+    whole = _client(tmp_path / "whole", '[ "$DOCKER_BUILDKIT" = 1 ] && [ "$*" = "build --quiet -" ]')
+    monkeypatch.setenv("PATH", f"{bare.parent}:{tmp_path}:{whole.parent}")
+    assert str(whole) == images.buildkit_client()
+
+
+def test_a_machine_whose_clients_lack_buildkit_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which clients were tried, and their own words; without any, what installs one."""
+    bare = _client(tmp_path / "bare", "echo first >&2; echo 'no buildx' >&2; exit 1")
+    monkeypatch.setenv("PATH", str(bare.parent))
+    with pytest.raises(StepdownError, match=rf"no client can build with BuildKit: no buildx \(known: {bare}\)"):
+        images.buildkit_client()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StepdownError, match="docker: no client on PATH"):
+        images.buildkit_client()
