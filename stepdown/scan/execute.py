@@ -11,15 +11,16 @@ import os
 import re
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-OUTPUT_BYTES = 64 * 1024 * 1024  # of stdout; more ends the program
+FILE_BYTES = 64 * 1024 * 1024  # of anything that the program writes: its report, stdout, stderr
 LAST_WORDS_BYTES = 4096
-REPORT_BYTES = 256 * 1024 * 1024  # of any file that the program writes
 GIT_SETTINGS = "gitconfig"
 TOKEN = re.compile(r"[A-Za-z0-9+=_-]{20,}")
 
@@ -49,37 +50,37 @@ async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limi
     Never raises for what the program does. Cancelling the caller kills the program's whole group first.
     """
     started = time.monotonic()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env=environment(scratch),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return Ended(None, f"cannot be started: {error.strerror}", 0.0, b"", "")
-    try:
-        _bound(process.pid, limits)
-        async with asyncio.timeout(limits.seconds):
-            stdout, words, _ = await asyncio.gather(
-                _all_of(process.stdout), _tail_of(process.stderr), _feed(process.stdin, stdin)
+    # Files and not pipes: the kernel bounds them, and no pipe that is left open can keep us waiting.
+    with ExitStack() as files:
+        given, said, complained = (files.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(3))
+        given.write(stdin)
+        given.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                cwd=cwd,
+                env=environment(scratch),
+                stdin=given,
+                stdout=said,
+                stderr=complained,
+                start_new_session=True,
             )
-            code = await process.wait()
-    except TimeoutError:
-        return Ended(None, f"outlived its limit of {limits.seconds:g} s", time.monotonic() - started, b"", "")
-    except _TooMuchError:
-        problem = f"said more than {OUTPUT_BYTES // 2**20} MiB"
-        return Ended(None, problem, time.monotonic() - started, b"", "")
-    finally:
-        # Also after a good end: a scanner that left children behind leaves none here.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
-    killed = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
-    return Ended(code, killed, time.monotonic() - started, stdout, _last_line(words))
+        except OSError as error:
+            return Ended(None, f"cannot be started: {error.strerror}", 0.0, b"", "")
+        try:
+            _bound(process.pid, limits)
+            async with asyncio.timeout(limits.seconds):
+                code = await process.wait()
+        except TimeoutError:
+            problem = f"outlived its limit of {limits.seconds:g} s"
+            return Ended(None, problem, time.monotonic() - started, b"", "")
+        finally:
+            # Also after a good end: a scanner that left children behind leaves none here.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.shield(process.wait())
+        killed = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
+        return Ended(code, killed, time.monotonic() - started, _all_of(said), _last_line(complained))
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -98,10 +99,6 @@ def environment(scratch: Path) -> dict[str, str]:
     }
 
 
-class _TooMuchError(Exception):
-    """The program wrote more than may be kept."""
-
-
 def _bound(pid: int, limits: Limits) -> None:
     """Set limits from outside: code between fork and exec is not safe in a program with threads.
 
@@ -113,7 +110,7 @@ def _bound(pid: int, limits: Limits) -> None:
         for kind, value in (
             (resource.RLIMIT_DATA, memory),
             (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_FSIZE, REPORT_BYTES),
+            (resource.RLIMIT_FSIZE, FILE_BYTES),
             (resource.RLIMIT_CORE, 0),
         ):
             _, hard = resource.prlimit(pid, kind)
@@ -121,35 +118,14 @@ def _bound(pid: int, limits: Limits) -> None:
             resource.prlimit(pid, kind, (allowed, allowed))
 
 
-async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
-    assert stream is not None
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await stream.read(65536):
-        size += len(chunk)
-        if size > OUTPUT_BYTES:
-            raise _TooMuchError
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _all_of(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
-async def _tail_of(stream: asyncio.StreamReader | None) -> bytes:
-    assert stream is not None
-    tail = b""
-    while chunk := await stream.read(65536):
-        tail = (tail + chunk)[-LAST_WORDS_BYTES:]
-    return tail
-
-
-async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
-    assert stream is not None
-    with suppress(BrokenPipeError, ConnectionResetError):  # it need not read all of it
-        stream.write(data)
-        await stream.drain()
-    stream.close()
-
-
-def _last_line(words: bytes) -> str:
-    lines = [line for line in words.decode("utf-8", "replace").splitlines() if line.strip()]
+def _last_line(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - LAST_WORDS_BYTES))
+    lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     text = re.sub(r"[^\x20-\x7e]", "", lines[-1]) if lines else ""
     return TOKEN.sub("REDACTED", text)[:200]

@@ -103,10 +103,28 @@ async def test_last_words_hold_no_long_token(tmp_path: Path, token: str) -> None
     assert "cannot read REDACTED" == ended.last_words
 
 
-async def test_endless_output_ends_the_program(tmp_path: Path) -> None:
-    """Memory here is bounded too."""
-    ended = await _python(tmp_path, "import sys\nwhile True: sys.stdout.buffer.write(bytes(2**20))")
-    assert "said more than 64 MiB" == ended.problem
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_endless_output_ends_the_program(tmp_path: Path, stream: str) -> None:
+    """The kernel refuses more; a program that does not care is ended."""
+    program = (
+        "import signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+        f"while True: sys.{stream}.buffer.write(bytes(2**20))"
+    )
+    ended = await _python(tmp_path, program)
+    assert "was ended by SIGXFSZ" == ended.problem
+
+
+async def test_a_program_that_fled_its_group_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It still holds stdout open; the answer is there all the same."""
+    os.mkfifo(tmp_path / "end")
+    program = (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'open(\"end\").read()'], start_new_session=True)\n"
+        "print('done')"
+    )
+    ended = await _python(tmp_path, program)
+    assert (0, b"done\n") == (ended.exit_code, ended.stdout)
+    await asyncio.to_thread((tmp_path / "end").write_text, "now")
 
 
 async def _gone(pid: int) -> None:
