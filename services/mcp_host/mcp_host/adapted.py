@@ -108,9 +108,9 @@ class Adapted(Hosted[ChildLife]):
             instructions=identity.instructions,
             website_url=info.website_url,
             icons=info.icons,
-            cache_hints=dict.fromkeys(CACHEABLE_METHODS, CacheHint()),  # stale at once: a child's lists may change
             get_tool_input_schema=lambda tool: self.supervisor.tools.get(tool, {}).get("inputSchema"),
         )
+        front.cache_hints = dict.fromkeys(CACHEABLE_METHODS, CacheHint())  # stale at once: a child's lists may change
         announced = identity.capabilities.model_dump(exclude_none=True)
         for capability, methods in PASSED_ON.items():
             if capability in announced:

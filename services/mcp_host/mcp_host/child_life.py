@@ -25,6 +25,7 @@ from mcp_host.log import redact
 
 log = logging.getLogger(__name__)
 _LINE_CHARACTERS = 2000
+_EXIT_SEEN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class ChildLife:
     def kill(self) -> None:
         self.child.kill()
 
-    def epitaph(self) -> str:
-        return epitaph(self.child)
+    async def epitaph(self) -> str:
+        return await epitaph(self.child)
 
 
-def epitaph(child: Child) -> str:
-    """How a child ended, as a person would say it."""
+async def epitaph(child: Child) -> str:
+    """How a child ended, as a person would say it; its exit is seen a moment after its silence."""
+    with anyio.move_on_after(_EXIT_SEEN_SECONDS):
+        await child.exited.wait()
     if child.overflowed:
         return "the server wrote a message over 64 MiB and was killed"
     if child.returncode is None:
@@ -131,9 +134,7 @@ async def _warm(name: str, server: StdioServer, child: Child, link: Link, enviro
         raise StartError(f"{name}: not ready within {seconds:g} s") from None
     except MCPError as error:
         if link.closed:
-            with anyio.move_on_after(1):
-                await child.exited.wait()
-            raise StartError(f"{name}: {epitaph(child)} before it was ready") from None
+            raise StartError(f"{name}: {await epitaph(child)} before it was ready") from None
         raise StartError(redact(f"{name}: refused to start: {error}", environment.secrets)) from None
     except ValidationError as error:
         raise StartError(f"{name}: broke the protocol: {error.title}") from None

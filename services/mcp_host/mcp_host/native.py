@@ -71,7 +71,7 @@ class NativeLife:
     def kill(self) -> None:
         """Nothing to kill: leaving the life closes it."""
 
-    def epitaph(self) -> str:
+    async def epitaph(self) -> str:
         return "closed"
 
 

@@ -65,7 +65,7 @@ class Life(Protocol):
     def closed(self) -> bool: ...
     async def ping(self) -> None: ...
     def kill(self) -> None: ...
-    def epitaph(self) -> str: ...
+    async def epitaph(self) -> str: ...
 
 
 L = TypeVar("L", bound=Life)
@@ -113,6 +113,7 @@ class Supervisor(Generic[L]):
         self._restarts = metrics.restarts.labels(name)
         self._gauge = metrics.ready.labels(name)
         self._life: L | None = None
+        self._latest: L | None = None  # stays when its life is over
         self._up = asyncio.Event()
         self._wake = asyncio.Event()
         self._checked = asyncio.Event()
@@ -132,7 +133,8 @@ class Supervisor(Generic[L]):
 
     @property
     def tools(self) -> Mapping[str, Mapping[str, Any]]:
-        return self._life.tools if self._life else {}
+        """The tools of the present life, or of the one before while there is none."""
+        return self._latest.tools if self._latest else {}
 
     @property
     def retry_after(self) -> float:
@@ -141,6 +143,8 @@ class Supervisor(Generic[L]):
 
     async def life(self) -> L | None:
         """The present life, waited for up to `ready_wait`."""
+        if self._life is not None and self._life.closed:
+            self._leave()  # noticed here before the watch does
         if self._life is None:
             with anyio.move_on_after(self._timing.ready_wait):
                 await self._up.wait()
@@ -197,12 +201,14 @@ class Supervisor(Generic[L]):
                     await self._wake.wait()
             self._wake.clear()
             if life.closed:
-                return life.epitaph()
+                self._leave()
+                return await life.epitaph()
             wanted = self._suspected or not self._busy()
             self._suspected = False
             if wanted and not await self._ping(life):
+                self._leave()
                 if life.closed:
-                    return life.epitaph()
+                    return await life.epitaph()
                 life.kill()
                 return f"{self._name}: no answer to a ping within {self._timing.ping_timeout:g} s, killed"
             self._asked = False
@@ -229,17 +235,23 @@ class Supervisor(Generic[L]):
         return True
 
     def _rise(self, life: L) -> None:
-        self._life = life
+        self._life = self._latest = life
         self._latency = life.latency_seconds
         self._checked_at = anyio.current_time()
         self._asked = self._suspected = False
         self._set("ready", life.remark)
         self._up.set()
 
-    def _fall(self, state: State, reason: str) -> None:
+    def _leave(self) -> None:
+        """No call goes to the present life any more."""
         self._life = None
         self._latency = None
         self._up.clear()
+        if self._state == "ready":
+            self._set("starting", f"{self._name}: ended")
+
+    def _fall(self, state: State, reason: str) -> None:
+        self._leave()
         self._checked.set()
         self._set(state, reason)
 

@@ -25,6 +25,13 @@ async def pid_of(host: Host, tool: str = "pid") -> int:
     return int(await host.text(tool))
 
 
+def logged(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    """The fields of such log lines about "tiny"; other hosts of this process log too."""
+    return [
+        record.fields for record in caplog.records if record.getMessage() == event and record.fields["server"] == "tiny"
+    ]
+
+
 def test_backoff_doubles_to_a_cap_with_jitter() -> None:
     """From 0.2 s to 30 s, each halved at most."""
     timing = Timing()
@@ -87,7 +94,7 @@ async def test_a_dead_server_is_started_again(start: Starter, caplog: pytest.Log
         await host.until_state("tiny", "degraded")
         await host.until_ready()
         assert first != await pid_of(host)
-        reasons = [record.fields["reason"] for record in caplog.records if "restarted" in record.getMessage()]
+        reasons = [fields["reason"] for fields in logged(caplog, "server will be restarted")]
     refusals = ["tiny: the server exited with code 9 before it was ready"] * 2
     assert ["the server was ended by signal 9", *refusals] == reasons
 
@@ -137,7 +144,7 @@ async def test_secrets_arrive_as_variables_and_leave_no_trace(
         values = [await host.text("variable", name=name) for name in ("API_KEY", "EMPTY_KEY")]
         await host.call("say", text="the key is s3cr3t-value indeed")
         await host.until(lambda _: "indeed" in str([vars(record) for record in caplog.records]))
-        said = [record.fields for record in caplog.records if record.getMessage() == "server output"]
+        said = logged(caplog, "server output")
     assert ["s3cr3t-value", "<unset>"] == values
     assert [
         {"server": "tiny", "stream": "stdout", "line": "tiny starts with the key [secret]"},
