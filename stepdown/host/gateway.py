@@ -26,6 +26,10 @@ ADMIN_TYPE = "type.googleapis.com/envoy.admin.v3"
 ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 
+class RefusedError(StepdownError):
+    """Envoy refused a configuration; its log says why."""
+
+
 @dataclass(frozen=True)
 class Configuration:
     """Envoy resources of one activation: clusters, their endpoints by cluster name, and the routes."""
@@ -74,20 +78,21 @@ def serving(home: Home) -> str:
 def activate(home: Home, new: Configuration, wanted: str, keep: tuple[dict[str, Any], ...]) -> None:
     """Move the traffic: add clusters beside `keep`, wait for Envoy, rename the routes file, wait for Envoy.
 
-    On a refusal the old files are put back and StepdownError says what Envoy said.
+    On a refusal (RefusedError) or no answer (StepdownError) the old files are put back.
     """
     before = {
         name: (home.gateway_config / name).read_text(encoding="utf-8") for name in ("clusters.json", "routes.json")
     }
     names = {cluster["name"] for cluster in new.clusters}
+    refused = _refusals(home)
     both = [*new.clusters, *(cluster for cluster in keep if cluster["name"] not in names)]
     try:
         for name, assignment in new.endpoints.items():
             _write(home, f"endpoints/{name}.json", wanted, [assignment])
         _write(home, "clusters.json", f"{wanted}+{len(both)}", both)
-        _wait(lambda: names <= _active_clusters(home), lambda: f"clusters {sorted(names)} are not taken", home)
+        _wait(home, refused, lambda: names <= _active_clusters(home), f"clusters {', '.join(sorted(names))}")
         _write(home, "routes.json", wanted, [new.routes])
-        _wait(lambda: routes_version(home) == wanted, lambda: f"routes {wanted} are not taken", home)
+        _wait(home, refused, lambda: routes_version(home) == wanted, f"routes {wanted}")
     except BaseException:
         for name, text in before.items():
             home.write(home.gateway_config / name, text)
@@ -147,20 +152,22 @@ def _write(home: Home, name: str, version_info: str, resources: list[Any]) -> No
     home.write_json(home.gateway_config / name, {"version_info": version_info, "resources": resources})
 
 
-def _wait(met: Callable[[], bool], what: Callable[[], str], home: Home) -> None:
+def _wait(home: Home, refused_before: int, met: Callable[[], bool], what: str) -> None:
+    """Until Envoy has taken what was written; RefusedError as soon as it counts one more refusal."""
     deadline = time.monotonic() + CONFIRM_SECONDS
     while not met():
-        refusal = _refusal(home)
-        if refusal or time.monotonic() > deadline:
-            raise StepdownError(sentence("gateway", f"{what()}; the old ones stay. Envoy says: {refusal or 'nothing'}"))
+        if _refusals(home) > refused_before:
+            raise RefusedError(sentence("gateway", f"Envoy refused {what}; the old ones stay"))
+        if time.monotonic() > deadline:
+            raise StepdownError(
+                sentence("gateway", f"{what} not taken within {CONFIRM_SECONDS:g} s; the old ones stay")
+            )
         time.sleep(POLL_SECONDS)  # Envoy tells of a new version only when asked
 
 
-def _refusal(home: Home) -> str:
-    for config in _routes_dump(home).get("dynamic_route_configs", []):
-        if "error_state" in config:
-            return str(config["error_state"].get("details", "refused"))
-    return ""
+def _refusals(home: Home) -> int:
+    stats = _admin(home, "/stats?format=json&filter=update_rejected$").get("stats", [])
+    return sum(int(stat["value"]) for stat in stats if "value" in stat)
 
 
 def _routes_dump(home: Home) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
         _edge(goal, running)
         begun = _start(goal, running)
         proofs = _prove(goal)
-        gateway.activate(goal.home, goal.configuration(), goal.version, gateway.clusters_on_disk(goal.home))
+        move(goal, goal.configuration(), goal.version)
     except BaseException as error:
         _undo(goal, begun)
         journal.append(goal.home.journal, "outcome", kind=kind, ok=False, error=_one_line(error), **words)
@@ -109,6 +109,17 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     with _uninterrupted():
         seconds = round(time.monotonic() - started, 3)
         return _finish(goal, old, running, begun, proofs, seconds, why, kind, words)
+
+
+def move(goal: Target, configuration: gateway.Configuration, version: str) -> None:
+    """Move the traffic; a refusal is told in Envoy's own words."""
+    try:
+        gateway.activate(goal.home, configuration, version, gateway.clusters_on_disk(goal.home))
+    except gateway.RefusedError as error:
+        found = [c for c in engine.containers(goal.instance.name) if c.name == "gateway"]
+        lines = engine.last_words(found[0].id).splitlines() if found else []
+        said = [line for line in lines if "rejected" in line]
+        raise StepdownError(f"{error}. {said[-1] if said else ''}") from error
 
 
 def _finish(

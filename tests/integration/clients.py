@@ -31,7 +31,11 @@ def with_client(config: dict[str, Any], server: str, mode: str, use: Callable[[C
 
 
 def request(
-    url: str, token: str | None = None, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None
+    url: str,
+    token: str | None = None,
+    body: Any = None,
+    method: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, str], str]:
     """Status, headers and text of one HTTP request; an error status is an answer too."""
     sent = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", **(headers or {})}

@@ -19,6 +19,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.invalid")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain(stack: Stack) -> None:
+    """The stack with nothing set, whatever another module left behind."""
+    done = stack.run("deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def config(stack: Stack) -> dict[str, Any]:
     """What `./run client.config` prints, and nothing else on stdout."""
@@ -48,9 +55,7 @@ def test_a_second_deploy_changes_nothing(stack: Stack) -> None:
 
 @pytest.mark.parametrize("revision", REVISIONS)
 @pytest.mark.parametrize(("server", "tool"), [("zen", "consensus"), ("heimdall", "scan_repository")])
-def test_a_client_of_each_revision_lists_tools(
-    config: dict[str, Any], server: str, tool: str, revision: str
-) -> None:
+def test_a_client_of_each_revision_lists_tools(config: dict[str, Any], server: str, tool: str, revision: str) -> None:
     """The official SDK reaches both servers through the gateway in both protocol revisions."""
 
     async def names(client: Client) -> set[str]:
@@ -151,7 +156,9 @@ def test_a_container_without_an_allow_list_reaches_nothing(stack: Stack) -> None
     """heimdall may reach nothing: its only network has no way out, not even to the engine's own bridge."""
     script = "import socket; socket.create_connection(('1.1.1.1', 443), timeout=3)"
     identity = stack.containers()["heimdall"]
-    done = subprocess.run(["docker", "exec", identity, "python3", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", "exec", identity, "python3", "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert "unreachable" in done.stderr or "timed out" in done.stderr
 
@@ -221,5 +228,7 @@ def _plant(repository: Path) -> None:
 
 def test_the_checkout_is_found(stack: Stack) -> None:
     """`./run` works from any folder."""
-    done = subprocess.run([str(ROOT / "run"), "plan.show"], cwd="/", env=stack.environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [str(ROOT / "run"), "plan.show"], cwd="/", env=stack.environment, capture_output=True, check=False
+    )
     assert done.returncode == 0
