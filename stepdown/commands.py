@@ -97,6 +97,11 @@ def networks_of(client: str, instance: str) -> Argv:
     return (client, "network", "ls", "--quiet", "--filter", f"label=stepdown.instance={instance}")
 
 
+def installed_packages() -> Argv:
+    """Names of Debian packages on this machine, one a line."""
+    return ("dpkg-query", "--show", "--showformat", "${Package}\n")
+
+
 def mmdebstrap(suite: str, packages: Sequence[str], archive: str, sources: str = "") -> Argv:
     """The root file system of a small Debian, from packages; `sources` replaces the default apt sources."""
     excluded = ("doc", "man", "locale", "info", "lintian")

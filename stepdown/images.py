@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepdown import commands
+from stepdown import commands, installed
 from stepdown.catalog import Catalog
 from stepdown.errors import CommandError, StepdownError, sentence
 from stepdown.run import run
@@ -240,6 +240,21 @@ def _base(root: Path, client: str, recipe: Recipe, secrets: Mapping[str, str], s
     return _ensure(client, "base", tag, say, make)
 
 
+def _require_mmdebstrap(say: Say) -> None:
+    """Debian's own maker of root file systems: installed where this is Debian and the user is root, else asked for."""
+    if shutil.which("mmdebstrap") is not None:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        remedy = "sudo apt-get install mmdebstrap, then ./run build"
+        raise StepdownError(sentence("mmdebstrap", "is not installed and no image registry answers", run=remedy))
+    say("build: installing mmdebstrap")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(("apt-get", "update", "-qq"), env=quiet)
+    before = set(run(commands.installed_packages()).stdout.split())
+    run(("apt-get", "install", "-y", "-qq", "--no-install-recommends", "mmdebstrap"), env=quiet)
+    installed.record(set(run(commands.installed_packages()).stdout.split()) - before)
+
+
 def _root(client: str, say: Say) -> str:
     """The public slim image where a registry answers, else a root file system made from Debian packages."""
     try:
@@ -247,10 +262,7 @@ def _root(client: str, say: Say) -> str:
         return PUBLIC_ROOT
     except CommandError:
         say("build: no image registry answers; making the base from Debian packages")
-    if shutil.which("mmdebstrap") is None:
-        raise StepdownError(
-            sentence("mmdebstrap", "is not installed and no image registry answers", run="apt-get install mmdebstrap")
-        )
+    _require_mmdebstrap(say)
     tag = f"stepdown/root:{SUITE}"
     with tempfile.TemporaryDirectory(prefix="stepdown-root-") as folder:
         archive = str(Path(folder, "root.tar"))

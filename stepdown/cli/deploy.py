@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from stepdown import doctor, resolve
+from stepdown import doctor, installed, resolve
 from stepdown.cli import door
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
@@ -74,9 +74,26 @@ def down(
 ) -> None:
     """Stop and remove the stack; with --purge also its data, and only what deploy installed."""
     _confirm(inventory, check, yes)
-    code = playbook("down", inventory, {"mcp_stack_purge": str(purge).lower()}, check=check)
-    if code:
+    if purge and not check and inventory == LOCAL:
+        _purge_this_machine(inventory)
+        return
+    if playbook("down", inventory, {"mcp_stack_purge": str(purge).lower()}, check=check):
         raise ChangedError(sentence("down", "did not end; see above", run="./run down"))
+
+
+def _purge_this_machine(inventory: str) -> None:
+    """The stack first, then what builds left, while an engine is there to ask, then what was installed."""
+    if playbook("down", inventory, {"mcp_stack_purge": "true", "docker_engine_state": "present"}):
+        raise ChangedError(sentence("down", "did not end; see above", run="./run down --purge"))
+    engine.remove_images(unused_images())
+    if playbook("engine", inventory, {"docker_engine_state": "absent"}):
+        raise ChangedError(
+            sentence("down", "the engine that deploy installed stays; see above", run="./run down --purge")
+        )
+    for name in installed.remove():
+        print(f"removed package {name}")
+    for name in ("release.tar", "stepdown.pyz", "docker-compose"):
+        (door.ROOT / ".stepdown" / "dist" / name).unlink(missing_ok=True)
 
 
 def playbook(name: str, inventory: str, extra: dict[str, str], *, check: bool = False) -> int:
