@@ -98,9 +98,7 @@ def copied_catalog(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def staging(
-    tmp_path: Path, complete: Catalog, rendered: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Staging:
+def staging(tmp_path: Path, complete: Catalog, rendered: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Staging:
     """A prepared <home>, and a docker client that knows the images of the release."""
     make = staging_maker(complete, rendered)
     staged = make(tmp_path)

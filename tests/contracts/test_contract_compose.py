@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,9 +69,9 @@ def test_every_generated_compose_file_says_so(rendered: Mapping[str, str]) -> No
     for name, text in rendered.items():
         if name.endswith(".yml"):
             assert text.startswith("# Generated from catalog/ by 'invoke bundle'. Do not edit.\n"), name
+            assert not re.search(r"\{[{%]", text), name
         else:
             assert json.loads(text)
-        assert not re.search(r"\{[{%]", text.replace('"{{', "")) or name.endswith(".json"), name
 
 
 def test_plan_c_is_committed(root: Path, catalog: Catalog) -> None:
@@ -95,11 +94,13 @@ def test_an_unset_variable_is_seen(
     tmp_path: Path, docker_compose: str, rendered: Mapping[str, str], env_text: str, file: str
 ) -> None:
     """Compose warns and puts nothing in its place, so a warning is an error here."""
-    used = sorted(set(re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", rendered[file])))
+    used = sorted(set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)\}", rendered[file])))
     missing = used[len(used) // 2]
     shorter = "".join(line for line in env_text.splitlines(True) if not line.startswith(f"{missing}="))
     assert shorter != env_text
-    assert f'The \\"{missing}\\" variable is not set' in _config(docker_compose, tmp_path, rendered[file], shorter).stderr
+    assert (
+        f'The \\"{missing}\\" variable is not set' in _config(docker_compose, tmp_path, rendered[file], shorter).stderr
+    )
 
 
 def test_values_reach_containers_as_they_were_written(staging: Staging, docker_compose: str, tmp_path: Path) -> None:
@@ -154,14 +155,12 @@ def test_compose_shows_the_bounds_of_the_catalogue(
 
 def test_a_broken_compose_file_is_refused(tmp_path: Path, docker_compose: str, env_text: str) -> None:
     """The tool that judges the files above does judge."""
-    text = 'name: x\nservices:\n  one:\n    image: none\n    mem_limits: 3m\n'
+    text = "name: x\nservices:\n  one:\n    image: none\n    mem_limits: 3m\n"
     refused = _config(docker_compose, tmp_path, text, env_text)
     assert (1, True) == (refused.returncode, "mem_limits" in refused.stderr)
 
 
-def _config(
-    binary: str, folder: Path, text: str, env_text: str, *words: str
-) -> subprocess.CompletedProcess[str]:
+def _config(binary: str, folder: Path, text: str, env_text: str, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "compose.yml").write_text(text, encoding="utf-8")
     (folder / "compose.env").write_text(env_text, encoding="utf-8")
     argv = [binary, "--env-file", "compose.env", "--file", "compose.yml", "config", *(words or ("--quiet",))]
@@ -169,9 +168,3 @@ def _config(
     return subprocess.run(
         argv, cwd=folder, env={"PATH": os.defpath}, capture_output=True, text=True, check=False, timeout=60
     )
-
-
-def test_compose_needs_no_engine(docker_compose: str) -> None:
-    """The binary is the one of the lock."""
-    assert Path(docker_compose).is_file()
-    assert shutil.which("docker-compose", path=str(Path(docker_compose).parent)) == docker_compose

@@ -126,7 +126,7 @@ def test_every_image_of_the_catalogue_has_a_recipe(root: Path, catalog: Catalog)
     assert () == recipes["base"].parents
     assert ("base", "tools") == recipes["mcp_host"].parents
     assert ("base", "tools") == recipes["gateway"].parents
-    assert {name: ("mcp_host", "tools") for name in ("zen", "heimdall")} == {
+    assert dict.fromkeys(("zen", "heimdall"), ("mcp_host", "tools")) == {
         name: recipes[name].parents for name in ("zen", "heimdall")
     }
 
@@ -190,7 +190,9 @@ def _client(folder: Path, program: str) -> Path:
 
 def test_the_first_client_that_has_buildkit_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A newer client without its plugin may stand first on PATH."""
-    bare = _client(tmp_path / "bare", "echo 'ERROR: BuildKit is enabled but the buildx component is missing' >&2; exit 1")
+    bare = _client(
+        tmp_path / "bare", "echo 'ERROR: BuildKit is enabled but the buildx component is missing' >&2; exit 1"
+    )
     whole = _client(tmp_path / "whole", '[ "$DOCKER_BUILDKIT" = 1 ] && [ "$*" = "build --quiet -" ]')
     monkeypatch.setenv("PATH", f"{bare.parent}:{tmp_path}:{whole.parent}")
     assert str(whole) == images.buildkit_client()

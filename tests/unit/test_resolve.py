@@ -66,7 +66,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
 
 @given(catalogs(), st.permutations(PLAN_NAMES))
 def test_a_diff_is_consistent_with_both_plans(drawn: Catalog, order: list[str]) -> None:
-    """Kept and started make the new plan, kept and stopped the old; lost and regained are the difference of the lost."""
+    """Kept and started make the new plan, kept and stopped the old; lost and regained tell the lost apart."""
     before, after = order[:2]
     change = resolve.diff(drawn, before, after)
     kept, started, stopped = set(change.kept), set(change.started), set(change.stopped)
@@ -94,7 +94,9 @@ def test_plan_c_keeps_zen_and_heimdall(catalog: Catalog) -> None:
     """The two required servers, nothing else, each in the container that plan A has too."""
     plan = resolve.resolve(catalog, "C")
     assert ["zen", "heimdall"] == [container.name for container in plan.containers]
-    assert plan.containers == tuple(c for c in resolve.resolve(catalog, "A").containers if c.name in ("zen", "heimdall"))
+    assert plan.containers == tuple(
+        c for c in resolve.resolve(catalog, "A").containers if c.name in ("zen", "heimdall")
+    )
 
 
 @pytest.mark.parametrize(("name", "memory_mib"), [("A", 3584), ("B", 3584), ("C", 1792), ("D", 3584)])
@@ -160,7 +162,12 @@ def test_the_order_of_servers_in_plans_yml_means_nothing(complete: Catalog) -> N
 def test_a_container_runs_the_first_image_that_carries_all_of_its_servers(complete: Catalog) -> None:
     """zen has an image of its own; code needs the one that carries everything."""
     images = {c.name: c.image.name for c in resolve.resolve(complete, "B").containers if c.image}
-    assert {"zen-reasoning": "everything", "heimdall": "heimdall", "github": "everything", "code": "everything"} == images
+    assert {
+        "zen-reasoning": "everything",
+        "heimdall": "heimdall",
+        "github": "everything",
+        "code": "everything",
+    } == images
 
 
 def test_a_plan_with_every_image_is_deployable(catalog: Catalog, complete: Catalog) -> None:

@@ -59,7 +59,7 @@ def test_arguments_after_the_third_are_not_shown() -> None:
 
 def test_a_missing_program_is_named() -> None:
     """127, as a shell says."""
-    with pytest.raises(CommandError, match="^no-such-program: no such program on PATH$") as failure:
+    with pytest.raises(CommandError, match=r"^no-such-program: no such program on PATH$") as failure:
         run(("no-such-program", "--version"), check=False)
     assert 127 == failure.value.returncode
 

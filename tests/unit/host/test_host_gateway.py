@@ -134,5 +134,5 @@ def test_the_socket_may_lie_deeper_than_a_socket_address_reaches(tmp_path: Path)
     """107 bytes are all that a Unix address holds; a checkout may be deeper."""
     deep = Home(tmp_path / ("d" * 100) / ("e" * 100))
     deep.prepare()
-    with pytest.raises(StepdownError, match="No such file or directory|Connection refused"):
+    with pytest.raises(StepdownError, match=r"No such file or directory|Connection refused"):
         gateway.routes_version(deep)

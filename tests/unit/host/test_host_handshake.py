@@ -161,7 +161,7 @@ def test_a_server_without_tools_is_no_proof(server: Server) -> None:
 def test_an_answer_that_is_no_json_rpc_is_no_proof(server: Server, step: str, body: bytes) -> None:
     """Whatever came, the error is one that the switch can wait or undo on."""
     server.raw[step] = (200, body)
-    with pytest.raises(HandshakeError, match="^server tiny: "):
+    with pytest.raises(HandshakeError, match=r"^server tiny: "):
         server.shake()
 
 
@@ -180,7 +180,7 @@ def test_an_answer_that_is_no_json_rpc_is_no_proof(server: Server, step: str, bo
 def test_a_result_of_another_shape_is_no_proof(server: Server, step: str, result: Any) -> None:
     """A server that half speaks MCP fails its handshake, not the agent."""
     server.results[step] = result
-    with pytest.raises(HandshakeError, match="^server tiny: "):
+    with pytest.raises(HandshakeError, match=r"^server tiny: "):
         server.shake()
 
 

@@ -23,7 +23,7 @@ FIELDS = st.fixed_dictionaries(
 def test_entries_come_back_in_order(tmp_path: Path) -> None:
     """What append returned is what read gives."""
     path = tmp_path / "journal.jsonl"
-    written = [journal.append(path, "staged", release="abc"), journal.append(path, "intent", to="C", why="a \"b\"\n$")]
+    written = [journal.append(path, "staged", release="abc"), journal.append(path, "intent", to="C", why='a "b"\n$')]
     assert journal.Reading(tuple(written), ()) == journal.read(path)
     assert 2 == len(path.read_bytes().splitlines())
 

@@ -262,4 +262,3 @@ def test_the_agent_and_the_catalogue_count_addresses_alike() -> None:
         module.GATEWAY_ADDRESS,
         module.CONTAINER_PORT,
     )
-

@@ -94,7 +94,7 @@ def test_no_plan_name_stands_in_a_file_of_compose(rendered: Mapping[str, str], n
 def test_every_variable_is_given_by_the_env_file(rendered: Mapping[str, str], env_text: str, file: str) -> None:
     """Only the ones of a server's own environment, which may be empty, have a default."""
     given = {line.partition("=")[0] for line in env_text.splitlines()}
-    used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", rendered[file]))
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)\}", rendered[file]))
     assert set() == used - given
     assert {"STEPDOWN_INSTANCE", "STEPDOWN_HOME", "STEPDOWN_UID", "STEPDOWN_SUBNET"} <= used
 
@@ -152,7 +152,10 @@ def test_the_host_is_told_its_servers_and_no_others(complete: Catalog) -> None:
     assert ["serena", "filesystem"] == list(config["servers"])
     serena = complete.servers["serena"]
     told = config["servers"]["serena"]
-    assert (serena.call_seconds, serena.concurrent_calls) == (told["call_timeout_seconds"], told["max_concurrent_calls"])
+    assert (serena.call_seconds, serena.concurrent_calls) == (
+        told["call_timeout_seconds"],
+        told["max_concurrent_calls"],
+    )
     assert {"tool": "get_current_config", "arguments": {}} == told["probe"]
 
 
