@@ -129,8 +129,11 @@ exec {docker_compose} --env-file "$3" --file "$5" config --format json >{seen}
     (staging.engine / "docker").write_text(program)
     for name in ("STEPDOWN_INSTANCE", "STEPDOWN_HOME", "STEPDOWN_WORKSPACE", "ZEN_MCP_ENDPOINT"):
         monkeypatch.setenv(name, "/of/the/shell")
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "of-the-shell")
     engine.up(staging.home, release.env_file, release.compose_file("C"), ["zen", "heimdall"])
-    zen = json.loads(seen.read_text())["services"]["zen"]
+    started = json.loads(seen.read_text())
+    assert f"stepdown-{release.id}" == started["name"]
+    zen = started["services"]["zen"]
     assert "http://models.example/v1" == zen["environment"]["CUSTOM_API_URL"]
     assert "stepdown" == zen["labels"]["stepdown.instance"]
     assert [] == [mount for mount in zen["volumes"] if "/of/the/shell" in mount["source"]]

@@ -196,6 +196,14 @@ def test_a_subnet_that_is_taken_is_not_chosen(staging: Staging) -> None:
     assert 128 <= int(second.split(".")[2])
 
 
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
+def test_a_route_that_leads_nowhere_is_taken_too(staging: Staging, kind: str) -> None:
+    """Hosts of overlay networks have such routes; `ip route` puts their kind before the network."""
+    (staging.engine / "ip").write_text(f"#!/bin/sh\necho {kind} 10.231.0.0/17 proto bird\n")
+    staging.stage()
+    assert 128 <= int(module.load_instance(staging.home).subnet.split(".")[2])
+
+
 def test_an_instance_has_the_same_first_choice_everywhere(staging: Staging) -> None:
     """By the name's hash, so that two hosts of one team look alike."""
     staging.stage()
