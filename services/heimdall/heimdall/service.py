@@ -83,7 +83,8 @@ class ScanService:
                     return document(row)
                 try:
                     # Another heimdall may be the one that ends it: look again now and then.
-                    await asyncio.wait_for(self._changed.wait(), min(left, POLL_SECONDS))
+                    async with asyncio.timeout(min(left, POLL_SECONDS)):
+                        await self._changed.wait()
                 except TimeoutError:
                     continue
 
@@ -128,7 +129,9 @@ class ScanService:
             except sqlite3.Error:
                 log.exception("the store cannot be reached; no scan starts until it can")
             try:
-                await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 from heimdall.settings import Settings
@@ -64,11 +65,13 @@ def scanner() -> Callable[[str], Scanner]:
 
 
 @pytest.fixture
-def blocked(tmp_path: Path, scanner: Callable[[str], Scanner]) -> tuple[Scanner, Path]:
-    """A scanner that says its process id into a pipe and then stays, and that pipe."""
+def blocked(tmp_path: Path, scanner: Callable[[str], Scanner]) -> Iterator[tuple[Scanner, IO[str]]]:
+    """A scanner that says its process id into a pipe and then stays, and the end of the pipe to read it from."""
     pipe = tmp_path / "started"
     os.mkfifo(pipe)
     program = (
         f"import os, signal\nwith open({str(pipe)!r}, 'w') as pipe: pipe.write(f'{{os.getpid()}}\\n')\nsignal.pause()"
     )
-    return scanner(program), pipe
+    # Open for writing too: no scanner waits for a reader, and none is lost between two readers.
+    with os.fdopen(os.open(pipe, os.O_RDWR), "r", buffering=1, closefd=True) as started:
+        yield scanner(program), started

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import jsonschema
@@ -113,7 +112,7 @@ async def test_a_wrong_limit_is_refused(settings: Settings, scanner: MakeScanner
         assert 400 == (await client.get("/scans", params={"limit": limit})).status_code
 
 
-async def test_a_repeated_request_is_one_scan(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_a_repeated_request_is_one_scan(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """By its Idempotency-Key; the key for something else is a conflict."""
     key = {"Idempotency-Key": "k1"}
     async with _client(settings, blocked[0]) as (client, _):
@@ -124,7 +123,7 @@ async def test_a_repeated_request_is_one_scan(settings: Settings, blocked: tuple
     assert (409, 400) == (other.status_code, long.status_code)
 
 
-async def test_a_full_queue_says_when_to_come_back(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_a_full_queue_says_when_to_come_back(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """429 with Retry-After."""
     async with _client(settings, blocked[0]) as (client, _):
         answers = [await client.post("/scans", json={"path": "app"}) for _ in range(20)]
@@ -134,7 +133,7 @@ async def test_a_full_queue_says_when_to_come_back(settings: Settings, blocked: 
 
 
 async def test_a_scan_is_cancelled_once_and_again(
-    settings: Settings, scanner: MakeScanner, blocked: tuple[Scanner, Path]
+    settings: Settings, scanner: MakeScanner, blocked: tuple[Scanner, IO[str]]
 ) -> None:
     """200 both times; 404 for an unknown one."""
     async with _client(settings, blocked[0]) as (client, _):

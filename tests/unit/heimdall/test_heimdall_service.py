@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import anyio
 import pytest
@@ -23,9 +24,9 @@ MakeScanner = Callable[..., Scanner]
 APP = Request("full", path="app")
 
 
-async def _started(pipe: Path) -> int:
-    """The process id of a scanner that has started."""
-    return int(await asyncio.to_thread(pipe.read_text))
+async def _started(pipe: IO[str]) -> int:
+    """The process id of the next scanner that has started."""
+    return int(await asyncio.to_thread(pipe.readline))
 
 
 async def test_a_folder_is_scanned(settings: Settings, scanner: MakeScanner) -> None:
@@ -78,7 +79,7 @@ async def test_a_folder_that_went_away_is_a_failed_scan(settings: Settings, scan
     assert ("failed", True) == (done["status"], "leads out of the workspace" in done["error"])
 
 
-async def test_no_more_than_the_set_number_run_at_once(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_no_more_than_the_set_number_run_at_once(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """The others wait; a full queue refuses."""
     scanner, pipe = blocked
     service = ScanService(settings, [scanner])
@@ -93,7 +94,7 @@ async def test_no_more_than_the_set_number_run_at_once(settings: Settings, block
     assert 2 == len(pids)
 
 
-async def test_a_running_scan_is_cancelled_at_once(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_a_running_scan_is_cancelled_at_once(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """Its scanner ends, its result says so, who waits is told."""
     scanner, pipe = blocked
     service = ScanService(settings, [scanner])
@@ -108,7 +109,9 @@ async def test_a_running_scan_is_cancelled_at_once(settings: Settings, blocked: 
     assert not Path(f"/proc/{pid}").exists()
 
 
-async def test_a_restart_loses_nothing(settings: Settings, scanner: MakeScanner, blocked: tuple[Scanner, Path]) -> None:
+async def test_a_restart_loses_nothing(
+    settings: Settings, scanner: MakeScanner, blocked: tuple[Scanner, IO[str]]
+) -> None:
     """What ran goes back to the queue when heimdall stops, and the next one does it without waiting for a lease."""
     stays, pipe = blocked
     before = ScanService(settings, [stays])
@@ -122,7 +125,17 @@ async def test_a_restart_loses_nothing(settings: Settings, scanner: MakeScanner,
     assert ["completed"] * 3 == states
 
 
-async def test_a_cancelled_host_still_gives_scans_back(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_stopping_while_work_comes_in_ends(settings: Settings, scanner: MakeScanner) -> None:
+    """At whatever moment: a stop is not lost when it meets a request."""
+    for turns in range(30):
+        service = ScanService(replace(settings, queue_size=1000), [scanner("import signal; signal.pause()")])
+        async with asyncio.timeout(5), service.running():
+            await service.submit(APP)
+            for _ in range(turns % 10):
+                await asyncio.sleep(0)
+
+
+async def test_a_cancelled_host_still_gives_scans_back(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """The MCP host stops a server by cancelling the scope that it lives in."""
     stays, pipe = blocked
     service = ScanService(settings, [stays])
@@ -166,7 +179,7 @@ async def test_two_heimdalls_share_one_store(settings: Settings, scanner: MakeSc
 
 
 async def test_a_scan_is_cancelled_from_the_other_heimdall(
-    settings: Settings, blocked: tuple[Scanner, Path], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, blocked: tuple[Scanner, IO[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner learns it when it renews."""
     monkeypatch.setattr("heimdall.service.RENEW_SECONDS", 0.05)
@@ -183,7 +196,7 @@ async def test_a_scan_is_cancelled_from_the_other_heimdall(
         assert "was cancelled" == (await old.get(queued["scan_id"]))["error"]
 
 
-async def test_waiting_ends_with_the_scan_as_it_stands(settings: Settings, blocked: tuple[Scanner, Path]) -> None:
+async def test_waiting_ends_with_the_scan_as_it_stands(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
     """A caller's patience is the caller's."""
     service = ScanService(settings, [blocked[0]])
     async with service.running():

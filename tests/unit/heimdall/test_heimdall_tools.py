@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pytest
 from heimdall.service import ScanService
@@ -64,7 +64,7 @@ async def test_code_is_scanned(settings: Settings, scanner: MakeScanner, mode: M
     assert ("completed", 1) == (result.structured_content["status"], result.structured_content["findings_total"])
 
 
-async def test_a_scan_is_cancelled(settings: Settings, blocked: tuple[Scanner, Path], mode: Mode) -> None:
+async def test_a_scan_is_cancelled(settings: Settings, blocked: tuple[Scanner, IO[str]], mode: Mode) -> None:
     """Twice is as good as once."""
     async with _client(settings, blocked[0], mode) as client:
         queued = (await client.call_tool("scan_repository", {"path": "app"})).structured_content
