@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,14 @@ def test_a_missing_program_is_named() -> None:
     with pytest.raises(CommandError, match=r"^no-such-program: no such program on PATH$") as failure:
         run(("no-such-program", "--version"), check=False)
     assert 127 == failure.value.returncode
+
+
+def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    """126, as a shell says; a docker client may be there without the right to run it."""
+    (tmp_path / "docker").write_text("no program")
+    with pytest.raises(CommandError, match="docker: ") as failure:
+        run((str(tmp_path / "docker"), "version"), check=False)
+    assert 126 == failure.value.returncode
 
 
 def test_a_program_that_does_not_end_is_ended() -> None:
