@@ -7,7 +7,7 @@ import stat
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -230,15 +230,43 @@ def test_a_release_belongs_to_the_owner_of_home(staging: Staging) -> None:
     assert 0o755 == stat.S_IMODE(release.path.stat().st_mode)
 
 
-def test_an_archive_cannot_write_outside_of_its_release(staging: Staging, tmp_path: Path) -> None:
-    """A path that climbs out is refused, and nothing is staged."""
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "plan_c/../../../escaped"])
+def test_an_archive_cannot_write_outside_of_its_release(staging: Staging, tmp_path: Path, name: str) -> None:
+    """A path that climbs out is refused in one sentence, and nothing is staged."""
     evil = tmp_path / "evil.tar"
     with tarfile.open(evil, "w") as tar:
-        tar.addfile(tarfile.TarInfo("../../escaped"))
-    with pytest.raises(tarfile.OutsideDestinationError):
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(StepdownError, match=r"escaped"):
         staging.stage(evil)
-    assert [] == [path for path in staging.home.path.rglob("*") if path.name == "escaped"]
+    assert [] == [path for path in tmp_path.rglob("*") if path.name == "escaped"]
     assert [] == list(staging.home.releases.iterdir())
+
+
+def test_a_link_in_an_archive_is_refused(staging: Staging, tmp_path: Path) -> None:
+    """A release is made of plain files; a link could lead what comes after it out of the release."""
+    evil = tmp_path / "evil.tar"
+    with tarfile.open(evil, "w") as tar:
+        link = tarfile.TarInfo("plan_c")
+        link.type, link.linkname = tarfile.SYMTYPE, "../../.."
+        tar.addfile(link)
+    with pytest.raises(StepdownError, match=r"plan_c"):
+        staging.stage(evil)
+    assert [] == list(staging.home.releases.iterdir())
+
+
+def test_staging_needs_no_newer_python(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12 has Python 3.11.2, whose tarfile knows no extraction filter (it came with 3.11.4)."""
+    for name in ("extract", "extractall"):
+        original = getattr(tarfile.TarFile, name)
+
+        def older(tar: tarfile.TarFile, *words: object, original: Any = original, **options: object) -> object:
+            if "filter" in options:
+                raise TypeError("an unexpected keyword argument 'filter'")
+            return original(tar, *words, **options)
+
+        monkeypatch.setattr(tarfile.TarFile, name, older)
+    release, new = staging.stage()
+    assert (True, PLAN_NAMES) == (new, release.plans)
 
 
 def test_a_release_that_is_not_staged_is_told_those_that_are(staging: Staging) -> None:
