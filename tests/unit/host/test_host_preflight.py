@@ -73,7 +73,8 @@ def test_all_problems_are_told_at_once(staging: Staging, monkeypatch: pytest.Mon
         monkeypatch.setattr(preflight, "memory_available_mib", lambda: 100)
         found = preflight.problems(staging.home, load_instance(staging.home), release, "C", ())
     assert 3 == len([problem for problem in found if problem.startswith("image stepdown/")])
-    assert "1792 MiB of memory are needed, 100 MiB are available. Run: ./run plan.fit" in found
+    need = sum(container["memory_mib"] for container in release.facts("C")["containers"].values())
+    assert f"{need} MiB of memory are needed, 100 MiB are available. Run: ./run plan.fit" in found
     assert any("STEPDOWN_PORT" in problem for problem in found)
     assert "the workspace /nowhere/at/all is not there. Run: mkdir -p /nowhere/at/all" in found
     assert 6 == len(found)
