@@ -16,7 +16,9 @@ from stepdown.strict_yaml import Node, load
 NAME = r"[a-z][a-z0-9-]{0,40}"
 VARIABLE = r"[A-Z][A-Z0-9_]*"
 PLAN_NAMES = ("A", "B", "C", "D")  # from the whole to the last resort; a rung down is the next letter
-PINNED = r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d[A-Za-z0-9.]*"
+PINNED = (
+    r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d+\.\d+\.\d+(-[A-Za-z0-9.-]+)?"
+)
 PINNED_SHAPE = "'stepdown' (our own code), 'pypi:NAME==VERSION' or 'npm:NAME@VERSION' with one exact version"
 WORKSPACE = ("none", "read-only", "read-write")
 STATE = ("none", "memory", "disk")
@@ -62,6 +64,7 @@ class Server:
     workspace: str
     data: bool
     memory_mib: int
+    scratch_mib: int  # of memory_mib, for files below /tmp
     cpus: float
     pids: int
     start_seconds: int
@@ -118,6 +121,7 @@ def load_catalog(root: Path) -> Catalog:
     plans_node = load(root / "catalog" / "plans.yml", "catalog/plans.yml").mapping(["plans"])["plans"]
     plans = {key: _plan(key, node, servers) for key, node in plans_node.mapping(PLAN_NAMES, ()).items()}
     _one_meaning(plans_node, plans)
+    _own_containers_behind_a_port(plans_node, plans)
     objectives_file = load(root / "catalog" / "objectives.yml", "catalog/objectives.yml").mapping(["objectives"])
     objectives = {key: _objective(key, node) for key, node in objectives_file["objectives"].mapping([], None).items()}
     return Catalog(images, servers, {name: plans[name] for name in PLAN_NAMES}, objectives)
@@ -131,7 +135,19 @@ def _named(node: Node) -> dict[str, Node]:
 
 
 def _server(name: str, node: Node) -> Server:
-    common = ("summary", "required", "version", "kind", "probe", "egress", "workspace", "memory_mib", "cpus", "pids")
+    common = (
+        "summary",
+        "required",
+        "version",
+        "kind",
+        "probe",
+        "egress",
+        "workspace",
+        "memory_mib",
+        "scratch_mib",
+        "cpus",
+        "pids",
+    )
     more = ("start_seconds", "call_seconds", "concurrent_calls", "state", "state_detail", "isolation")
     kind = node.mapping(["kind"], None)["kind"].choice(("stdio", "native"))
     start = "command" if kind == "stdio" else "factory"
@@ -162,6 +178,7 @@ def _server(name: str, node: Node) -> Server:
         workspace=child["workspace"].choice(WORKSPACE),
         data=child["data"].boolean() if "data" in child else False,
         memory_mib=child["memory_mib"].integer(32, 65536),
+        scratch_mib=child["scratch_mib"].integer(1, 65536),
         cpus=child["cpus"].number(0.1, 64),
         pids=child["pids"].integer(8, 4096),
         start_seconds=child["start_seconds"].integer(1, 300),
@@ -235,6 +252,17 @@ def _one_meaning(node: Node, plans: Mapping[str, Plan]) -> None:
                         "a container's name has one meaning, so rename one",
                     )
                 )
+
+
+def _own_containers_behind_a_port(node: Node, plans: Mapping[str, Plan]) -> None:
+    """A container's block is the same in every plan, so one that publishes the direct port belongs to one plan."""
+    for plan in plans.values():
+        others = {name for other in plans.values() if other is not plan for name in other.containers}
+        shared = [name for name in plan.containers if name in others]
+        if plan.direct_port and (shared or len(plan.containers) != 1):
+            where = f"{node.path}/{plan.name}/direct_port"
+            wrong = "only a plan of one container that no other plan has can serve on a port of its own"
+            raise UsageError(sentence(where, wrong, [n for n, p in plans.items() if p.direct_port and p is not plan]))
 
 
 def _objective(name: str, node: Node) -> Objective:

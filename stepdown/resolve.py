@@ -35,6 +35,11 @@ class Container:
         return sum(server.memory_mib for server in self.servers)
 
     @property
+    def scratch_mib(self) -> int:
+        """The sum of its servers' room below /tmp, in MiB."""
+        return sum(server.scratch_mib for server in self.servers)
+
+    @property
     def cpus(self) -> float:
         """The sum of its servers' CPUs, in cores."""
         return sum(server.cpus for server in self.servers)
@@ -111,7 +116,7 @@ def resolve(catalog: Catalog, name: str) -> ResolvedPlan:
             Container(
                 name=container,
                 index=order.index(container),
-                servers=tuple(catalog.servers[server] for server in servers),
+                servers=tuple(server for server in catalog.servers.values() if server.name in servers),
                 image=_image_for(catalog, servers),
                 direct_port=plan.direct_port,
             )

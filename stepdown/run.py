@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepdown.errors import CommandError
@@ -26,20 +26,23 @@ def run(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
+    inherit: Collection[str] | None = None,
     cwd: str | None = None,
     stdin: str | None = None,
     timeout_seconds: float = 600,
     check: bool = True,
 ) -> Completed:
-    """Run `argv` to its end and return its output; `env` is added to this process's environment.
+    """Run `argv` to its end and return its output.
 
+    Its environment is this process's (of it only the names in `inherit`, where given) and `env`.
     Raises CommandError when the program is missing, outlives `timeout_seconds` or, with `check`, exits non-zero.
     """
     arguments = tuple(argv)
+    passed = {key: value for key, value in os.environ.items() if inherit is None or key in inherit}
     try:
         done = subprocess.run(
             arguments,
-            env={**os.environ, **(env or {})},
+            env={**passed, **(env or {})},
             cwd=cwd,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
@@ -49,8 +52,8 @@ def run(
             timeout=timeout_seconds,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise CommandError(f"{arguments[0]}: no such program on PATH", arguments, 127) from error
+    except OSError as error:
+        raise _not_started(arguments, error) from error
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{arguments[0]}: no end after {timeout_seconds:g} s", arguments, 124) from error
     result = Completed(arguments, done.returncode, done.stdout, done.stderr)
@@ -67,10 +70,17 @@ def passthrough(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cw
     arguments = tuple(argv)
     try:
         process = subprocess.Popen(arguments, env={**os.environ, **(env or {})}, cwd=cwd)
-    except FileNotFoundError as error:
-        raise CommandError(f"{arguments[0]}: no such program on PATH", arguments, 127) from error
+    except OSError as error:
+        raise _not_started(arguments, error) from error
     try:
         return process.wait()
     except KeyboardInterrupt:
         process.wait()  # the terminal sent it the interrupt too; leave only after it has cleaned up
         raise
+
+
+def _not_started(argv: tuple[str, ...], error: OSError) -> CommandError:
+    missing = isinstance(error, FileNotFoundError)
+    return CommandError(
+        f"{argv[0]}: {'no such program on PATH' if missing else error.strerror}", argv, 127 if missing else 126
+    )

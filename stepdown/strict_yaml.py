@@ -118,7 +118,7 @@ def load(path: Path, shown_as: str) -> Node:
                 loader.dispose()
     except OSError as error:
         raise UsageError(sentence(shown_as, f"cannot be read: {error.strerror}")) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a tag that its value does not fit, or no UTF-8
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)

@@ -15,6 +15,8 @@ from stepdown.run import run
 CLIENT = "docker"
 UP_SECONDS = 120
 LOG_LINES = 15
+# What compose may know of the caller's shell: its variables win over the env file, and a release is immutable.
+COMPOSE_INHERITS = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def compose_binary(home: Home) -> tuple[str, ...]:
 
 def up(home: Home, env_file: Path, file: Path, services: Sequence[str]) -> None:
     """Start `services` of a compose file; what runs is not touched."""
-    run(commands.compose_up(compose_binary(home), str(env_file), str(file), services), timeout_seconds=UP_SECONDS)
+    argv = commands.compose_up(compose_binary(home), str(env_file), str(file), services)
+    run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
 
 
 def up_edge(home: Home, env_file: Path) -> None:
@@ -85,7 +88,7 @@ def up_edge(home: Home, env_file: Path) -> None:
     argv = commands.compose(
         compose_binary(home), str(env_file), str(home.edge / "compose.yml"), "up", "--detach", "--no-build"
     )
-    run(argv, timeout_seconds=UP_SECONDS)
+    run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
 
 
 def stop_and_remove(ids: Sequence[str], grace_seconds: int) -> None:

@@ -51,7 +51,7 @@ def handshake(host: str, port: int, server: str, token: str, probe: Mapping[str,
         result = _call(
             connection, server, token, 99, "tools/call", {"name": probe["tool"], "arguments": probe["arguments"]}
         )
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
         raise HandshakeError(f"server {server}: no handshake: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
@@ -90,9 +90,11 @@ def _tools(connection: http.client.HTTPConnection, server: str, token: str) -> l
         cursor = result.get("nextCursor")
         if not cursor:
             break
+    else:
+        raise HandshakeError(f"server {server}: its list of tools has no end within {MOST_PAGES} pages")
     if not tools:
         raise HandshakeError(f"server {server}: lists no tools")
-    return tools
+    return [{**tool, "name": str(tool["name"])} for tool in tools]
 
 
 def _call(

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stepdown import commands
@@ -120,8 +120,7 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         return release, False
     with tempfile.TemporaryDirectory(dir=home.releases, prefix=".staging-") as folder:
         path = Path(folder)
-        with tarfile.open(archive) as tar:
-            tar.extractall(path, filter="data")
+        _unpack(archive, path)
         manifest = read_json(path / "manifest.json")
         _require_images(manifest["images"])
         slot = _free_slot(home)
@@ -173,16 +172,31 @@ def _instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
         raise UsageError(
             sentence(str(home.path), f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home")
         )
+    subnet = wanted.get("subnet") or ""
+    if subnet:
+        _require_subnet(subnet)
+    if known and subnet and subnet != known.subnet:
+        wrong = f"{subnet} is not the subnet {known.subnet} that this instance has; ./run down --purge gives it up"
+        raise UsageError(sentence("mcp_stack_subnet", wrong))
     instance = Instance(
         name=wanted["name"],
         port=int(wanted["port"]),
         direct_port=int(wanted["direct_port"]),
-        subnet=wanted.get("subnet") or (known.subnet if known else _free_subnet(wanted["name"])),
+        subnet=subnet or (known.subnet if known else _free_subnet(wanted["name"])),
         workspace=wanted.get("workspace") or str(home.data / "workspace"),
     )
     if instance != known:
         home.write_json(home.instance, asdict(instance))
     return instance
+
+
+def _require_subnet(subnet: str) -> None:
+    try:
+        network = ipaddress.IPv4Network(subnet)
+    except ValueError as error:
+        raise UsageError(sentence("mcp_stack_subnet", f"{subnet!r} is no IPv4 network ({error})")) from error
+    if network.prefixlen > 24:
+        raise UsageError(sentence("mcp_stack_subnet", f"{subnet} is too small; a /24 or larger is needed"))
 
 
 def _free_subnet(name: str) -> str:
@@ -203,12 +217,31 @@ def _taken_subnets() -> list[ipaddress.IPv4Network]:
     ).stdout
     words = shown.split()
     with contextlib.suppress(CommandError):  # a host without iproute2: only the engine's own networks are compared
-        words += [line.split()[0] for line in run(("ip", "-4", "route", "show")).stdout.splitlines() if line]
+        routes = run(("ip", "-4", "route", "show")).stdout.splitlines()
+        # "10.0.0.0/8 dev …", or a kind before it: "blackhole 10.0.0.0/8 …"
+        words += [word for line in routes for word in line.split()[:2] if word[:1].isdigit()]
     networks = []
     for word in words:
         if word != "default" and ":" not in word:
             networks.append(ipaddress.ip_network(word, strict=False))
     return [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write an archive's files below `folder`; anything but plain files below it is refused before a byte is written.
+
+    By hand, since tarfile's own filter came with Python 3.11.4 and Debian 12 has 3.11.2.
+    """
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        for member in members:
+            parts = PurePosixPath(member.name)
+            if not member.isfile() or parts.is_absolute() or ".." in parts.parts:
+                raise StepdownError(sentence(str(archive), f"holds {member.name!r}, which is no plain file below it"))
+        for member in members:
+            target, stream = folder / member.name, tar.extractfile(member)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(stream.read() if stream else b"")
 
 
 def _require_images(images: Mapping[str, Mapping[str, str]]) -> None:
@@ -253,5 +286,8 @@ def _write_env(home: Home, instance: Instance, release: Release, environment: Ma
 
 
 def _quoted(value: str) -> str:
-    """A value of a compose env file: single quotes keep it from being interpolated."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else ""
+    """A value of a compose env file: single quotes keep it literal, and double ones what they cannot hold."""
+    if "'" not in value and not value.endswith("\\"):
+        return f"'{value}'" if value else ""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'

@@ -9,6 +9,7 @@ from stepdown.catalog import Server
 from stepdown.commands import variable
 from stepdown.resolve import GATEWAY_PORT, HOST_PORT, Container, ResolvedPlan
 
+GATEWAY_SCRATCH_MIB = 16
 GATEWAY_LIMITS = {"mem_limit": "256m", "memswap_limit": "256m", "cpus": 2.0, "pids_limit": 64}
 LABELS = {"stepdown.instance": "${STEPDOWN_INSTANCE}"}
 
@@ -60,7 +61,7 @@ def container_block(container: Container) -> dict[str, Any]:
     if container.direct_port:
         networks["door"] = {}
         block["ports"] = [f"127.0.0.1:${{STEPDOWN_DIRECT_PORT}}:{HOST_PORT}"]
-    return {**block, **hardened(tmp_mib=256)}
+    return {**block, **hardened(container.scratch_mib)}
 
 
 def edge_compose(bootstrap_digest: str) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def edge_compose(bootstrap_digest: str) -> dict[str, Any]:
         },
         # the digest makes compose recreate the gateway when its start-up configuration changes
         "labels": {**LABELS, "stepdown.container": "gateway", "stepdown.bootstrap": bootstrap_digest},
-        **hardened(tmp_mib=16),
+        **hardened(GATEWAY_SCRATCH_MIB),
     }
     return {
         "name": "${STEPDOWN_INSTANCE}-edge",
@@ -111,12 +112,12 @@ def door_network() -> dict[str, Any]:
     }
 
 
-def hardened(tmp_mib: int) -> dict[str, Any]:
+def hardened(scratch_mib: int) -> dict[str, Any]:
     """What every container has: no root, no capabilities, nothing writable but a bounded /tmp, bounded logs."""
     return {
         "user": "${STEPDOWN_UID}:${STEPDOWN_GID}",
         "read_only": True,
-        "tmpfs": [f"/tmp:size={tmp_mib}m,mode=1777"],
+        "tmpfs": [f"/tmp:size={scratch_mib}m,mode=1777"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "init": True,
