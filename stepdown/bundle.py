@@ -20,6 +20,11 @@ from stepdown.render.gateway import bootstrap, plan_gateway, route_configuration
 from stepdown.resolve import deployable
 
 HEADER = "# Generated from catalog/ by 'invoke bundle'. Do not edit.\n"
+README = """
+The bundles: for each plan that can be deployed its compose file, its gateway routes and clusters, and what the host
+agent knows of it; `edge/` is the gateway. JSON files have no room for the header above, but it holds for them too.
+How they are used by hand, with no Python at all, stands in the README of the repository.
+"""
 # Tests' own compose files live beside the generated ones and are written by hand.
 BY_HAND = ("test",)
 
@@ -40,6 +45,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
     files = {
         "edge/gateway/bootstrap.json": start,
         "edge/idle.json": _json(route_configuration([])),
+        "README.md": HEADER + README,
         "edge/compose.yml": _yaml(edge_compose(hashlib.sha256(start.encode()).hexdigest()[:12])),
     }
     for plan in deployable(catalog):

@@ -14,7 +14,7 @@ from stepdown.errors import UsageError, sentence
 from stepdown.strict_yaml import Node, load
 
 NAME = r"[a-z][a-z0-9-]{0,40}"
-VARIABLE = r"[A-Z][A-Z0-9_]*"
+VARIABLE = r"(?!STEPDOWN_)[A-Z][A-Z0-9_]*"  # STEPDOWN_… belongs to the release's own env file
 PLAN_NAMES = ("A", "B", "C", "D")  # from the whole to the last resort; a rung down is the next letter
 PINNED = (
     r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d+\.\d+\.\d+(-[A-Za-z0-9.-]+)?"
@@ -121,6 +121,7 @@ def load_catalog(root: Path) -> Catalog:
     plans_node = load(root / "catalog" / "plans.yml", "catalog/plans.yml").mapping(["plans"])["plans"]
     plans = {key: _plan(key, node, servers) for key, node in plans_node.mapping(PLAN_NAMES, ()).items()}
     _one_meaning(plans_node, plans)
+    _no_clash(plans_node, plans, servers)
     _own_containers_behind_a_port(plans_node, plans)
     objectives_file = load(root / "catalog" / "objectives.yml", "catalog/objectives.yml").mapping(["objectives"])
     objectives = {key: _objective(key, node) for key, node in objectives_file["objectives"].mapping([], None).items()}
@@ -178,7 +179,7 @@ def _server(name: str, node: Node) -> Server:
         workspace=child["workspace"].choice(WORKSPACE),
         data=child["data"].boolean() if "data" in child else False,
         memory_mib=child["memory_mib"].integer(32, 65536),
-        scratch_mib=child["scratch_mib"].integer(1, 65536),
+        scratch_mib=child["scratch_mib"].integer(1, max(1, child["memory_mib"].integer(32, 65536) - 1)),
         cpus=child["cpus"].number(0.1, 64),
         pids=child["pids"].integer(8, 4096),
         start_seconds=child["start_seconds"].integer(1, 300),
@@ -252,6 +253,27 @@ def _one_meaning(node: Node, plans: Mapping[str, Plan]) -> None:
                         "a container's name has one meaning, so rename one",
                     )
                 )
+
+
+def _no_clash(node: Node, plans: Mapping[str, Plan], servers: Mapping[str, Server]) -> None:
+    """Servers that share a container share its environment, and all servers share the gateway's paths."""
+    paths = {"/mcp": "the MCP servers", "/healthz": "the gateway", "/readyz": "mcp_host", "/metrics": "mcp_host"}
+    for server in servers.values():
+        if server.rest and (owner := paths.setdefault(server.rest, server.name)) != server.name:
+            raise UsageError(
+                sentence(f"catalog/servers.yml: servers/{server.name}/rest", f"{server.rest} is taken by {owner}")
+            )
+    for plan in plans.values():
+        for container, names in plan.containers.items():
+            sources: dict[str, str] = {}
+            for name in names:
+                for variable, source in servers[name].environment.items():
+                    if sources.setdefault(variable, source) != source:
+                        where = f"{node.path}/{plan.name}/containers/{container}"
+                        wrong = (
+                            f"its servers disagree: {variable} is {sources[variable]} for one and {source} for {name}"
+                        )
+                        raise UsageError(sentence(where, wrong))
 
 
 def _own_containers_behind_a_port(node: Node, plans: Mapping[str, Plan]) -> None:

@@ -11,11 +11,12 @@ import shutil
 from pathlib import Path
 
 from stepdown import fit, images
+from stepdown.catalog import Catalog
 from stepdown.errors import StepdownError
 from stepdown.host import engine, preflight
+from stepdown.resolve import resolve
 
-MEMORY_MIB = 2048  # plan C's limits and the gateway
-DISK_MIB = 5120  # base, images and BuildKit's cache, measured
+PLATFORM = ("Linux", "x86_64")  # what the locks of the images are made for
 NO_ENGINE = "no engine answers"
 
 
@@ -34,22 +35,14 @@ def facts() -> dict[str, str]:
     }
 
 
-def examine(root: Path, home: Path, instance: str) -> list[str]:
-    """Every problem that a deploy on this machine would meet."""
-    host = fit.measure(home, instance)
+def examine(catalog: Catalog, plan: str, home: Path, instance: str) -> list[str]:
+    """Every problem that a deploy of `plan` on this machine would meet."""
     found = engine_problems()
-    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
-        found.append(f"{platform.system()} {platform.machine()} is not supported (known: Linux x86_64, Linux aarch64)")
+    if (platform.system(), platform.machine()) != PLATFORM:
+        found.append(f"{platform.system()} {platform.machine()} is not supported (known: {' '.join(PLATFORM)})")
     if shutil.which("git") is None:
         found.append("git is not on PATH. Run: apt-get install git")
-    if not host.running and host.memory_mib < MEMORY_MIB:
-        found.append(f"{host.memory_mib} MiB of memory are available, plan C needs {MEMORY_MIB} MiB")
-    free = shutil.disk_usage(root).free // 2**20
-    if not host.running and free < DISK_MIB:
-        found.append(f"{free} MiB are free below {root}, {DISK_MIB} MiB are needed. Run: docker system df")
-    if "gateway" not in host.running:
-        found += preflight.port_taken(int(os.environ.get("STEPDOWN_PORT") or host.port), "STEPDOWN_PORT")
-    return found
+    return found + fit.judge(resolve(catalog, plan), fit.measure(home, instance))
 
 
 def engine_problems() -> list[str]:

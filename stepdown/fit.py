@@ -5,6 +5,7 @@ Owns: the verdict. Reads: /proc, the disk, the ports and the instance's own cont
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from stepdown.errors import StepdownError
 from stepdown.host import engine, preflight
 from stepdown.host.home import Home
 from stepdown.host.release import load_instance
-from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, ResolvedPlan
+from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, GATEWAY_MEMORY_MIB, ResolvedPlan
 
 IMAGE_MIB = 700  # disk that the image of one container takes at the most, measured on plan C's
 
@@ -39,6 +40,8 @@ def measure(home: Path, instance: str) -> Host:
         port, direct_port = known.port, known.direct_port
     except StepdownError:
         port, direct_port = DEFAULT_PORT, DEFAULT_DIRECT_PORT
+    port = int(os.environ.get("STEPDOWN_PORT") or port)
+    direct_port = int(os.environ.get("STEPDOWN_DIRECT_PORT") or direct_port)
     try:
         running = frozenset(c.name for c in engine.containers(instance) if c.running)
     except StepdownError:
@@ -52,6 +55,8 @@ def judge(plan: ResolvedPlan, host: Host) -> list[str]:
     missing = [container for container in plan.containers if container.name not in host.running]
     found = [f"no image carries container {container.name} yet" for container in plan.missing]
     memory = sum(container.memory_mib for container in missing)
+    if "gateway" not in host.running:
+        memory += GATEWAY_MEMORY_MIB
     if memory > host.memory_mib:
         found.append(f"needs {memory} MiB more memory, {host.memory_mib} MiB are available")
     disk = IMAGE_MIB * len(missing)

@@ -89,6 +89,18 @@ def build(root: Path, catalog: Catalog, say: Say, *, fresh: bool = False) -> dic
     return {**done, **{image.name: image for image in made}}
 
 
+def missing(root: Path, catalog: Catalog) -> list[str]:
+    """Names of the images that a build would make; an image whose parent is missing is missing too."""
+    client = buildkit_client()
+    plan = recipes(root, catalog)
+    ids = {"tools": _image_id(client, _tools_tag(root)), "base": _image_id(client, _base_tag(root, plan["base"]))}
+    for name, recipe in plan.items():
+        if name not in ids:
+            parents = {parent: ids[parent] for parent in recipe.parents}
+            ids[name] = _image_id(client, image_tag(root, recipe, parents)) if all(parents.values()) else ""
+    return [name for name, found in ids.items() if not found]
+
+
 def buildkit_client() -> str:
     """The first docker client on PATH that can build with BuildKit; a newer one without its plugin cannot."""
     folders = os.environ.get("PATH", "").split(os.pathsep)
@@ -100,7 +112,7 @@ def buildkit_client() -> str:
         probe = run(
             commands.docker_build_probe(client),
             env=BUILDKIT,
-            stdin="FROM scratch\nLABEL stepdown.probe=1\n",
+            stdin="FROM scratch\nLABEL stepdown.image=probe\n",
             check=False,
             timeout_seconds=60,
         )
@@ -111,7 +123,7 @@ def buildkit_client() -> str:
 
 
 def image_tag(root: Path, recipe: Recipe, parents: Mapping[str, str]) -> str:
-    """`stepdown/<name>:<hash>` over the Dockerfile, every file that it copies, and its parents' names."""
+    """`stepdown/<name>:<hash>` over the Dockerfile, every file that it copies, and its parents' ids."""
     text = (root / recipe.dockerfile).read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode())
     for parent in recipe.parents:
@@ -123,7 +135,7 @@ def image_tag(root: Path, recipe: Recipe, parents: Mapping[str, str]) -> str:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(f"\0{file.relative_to(root)}\0{file.stat().st_mode & 0o111}\0".encode())
+                digest.update(f"\0{file.relative_to(root)}\0".encode())
                 digest.update(file.read_bytes())
     return f"stepdown/{recipe.name}:{digest.hexdigest()[:12]}"
 
@@ -147,7 +159,7 @@ def build_secrets() -> Iterator[dict[str, str]]:
         empty.write_text("", encoding="utf-8")
         mirrors = Path(folder, "mirrors")
         mirrors.touch(mode=0o600)
-        index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or ""
+        index = os.environ.get("UV_DEFAULT_INDEX", "")  # ./run takes it from pip's settings
         mirrors.write_text(f"UV_DEFAULT_INDEX='{index}'\n" if index else "", encoding="utf-8")
         apt = os.environ.get("STEPDOWN_APT_SOURCES", "")
         yield {"ca": bundle or str(empty), "mirrors": str(mirrors), "apt_sources": apt or str(empty)}
@@ -156,9 +168,8 @@ def build_secrets() -> Iterator[dict[str, str]]:
 def _image(
     root: Path, client: str, recipe: Recipe, done: Mapping[str, Built], secrets: Mapping[str, str], say: Say
 ) -> Built:
-    parents = {name: done[name].reference for name in recipe.parents}
-    tag = image_tag(root, recipe, parents)
-    arguments = {name.upper(): reference for name, reference in parents.items()}
+    tag = image_tag(root, recipe, {name: done[name].id for name in recipe.parents})
+    arguments = {name.upper(): done[name].reference for name in recipe.parents}
     return _ensure(client, recipe.name, tag, say, lambda: _docker_build(root, client, recipe, tag, arguments, secrets))
 
 
@@ -198,18 +209,28 @@ def _image_id(client: str, reference: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _tools(root: Path, client: str, say: Say) -> Built:
+def _tools_tag(root: Path) -> str:
+    files = [(root / "services" / "tools" / name).read_bytes() for name in ("Dockerfile", "make-venv")]
+    version = run([_uv(), "--version"]).stdout.strip()
+    return f"stepdown/tools:{hashlib.sha256(b'|'.join([*files, version.encode()])).hexdigest()[:12]}"
+
+
+def _uv() -> str:
     uv = shutil.which("uv")
     if uv is None:
         raise StepdownError(sentence("uv", "is not on PATH", run="./run build, which installs it into .venv"))
-    files = {name: (root / "services" / "tools" / name).read_bytes() for name in ("Dockerfile", "make-venv")}
-    version = run([uv, "--version"]).stdout.strip()
-    tag = f"stepdown/tools:{hashlib.sha256(b'|'.join([*files.values(), version.encode()])).hexdigest()[:12]}"
+    return uv
+
+
+def _tools(root: Path, client: str, say: Say) -> Built:
+    tag = _tools_tag(root)
 
     def make() -> None:
         with tempfile.TemporaryDirectory(prefix="stepdown-tools-") as folder:
             shutil.copy(root / "services" / "tools" / "make-venv", Path(folder, "make-venv"))
-            shutil.copy(uv, Path(folder, "uv"))
+            shutil.copy(_uv(), Path(folder, "uv"))
+            for name in ("make-venv", "uv"):
+                Path(folder, name).chmod(0o755)  # whatever the umask of the checkout
             argv = commands.docker_build(
                 client,
                 folder,
@@ -224,13 +245,18 @@ def _tools(root: Path, client: str, say: Say) -> Built:
     return _ensure(client, "tools", tag, say, make)
 
 
-def _base(root: Path, client: str, recipe: Recipe, secrets: Mapping[str, str], say: Say, fresh: bool) -> Built:
+def _base_tag(root: Path, recipe: Recipe) -> str:
     content = f"{image_tag(root, recipe, {})}|{SUITE}|{PACKAGES}|{PUBLIC_ROOT}"
-    tag = f"stepdown/base:{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return f"stepdown/base:{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def _base(root: Path, client: str, recipe: Recipe, secrets: Mapping[str, str], say: Say, fresh: bool) -> Built:
+    tag = _base_tag(root, recipe)
 
     def make() -> None:
         origin = _root(client, say)
-        arguments = {"ROOT": origin, "PACKAGES": " ".join(PACKAGES)}
+        day = time.strftime("%FT%T") if fresh else ""  # another value makes BuildKit ask for the packages again
+        arguments = {"ROOT": origin, "PACKAGES": " ".join(PACKAGES), "FRESH": day}
         _docker_build(root, client, recipe, tag, arguments, secrets)
 
     if fresh:

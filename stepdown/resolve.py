@@ -14,6 +14,7 @@ from stepdown.errors import StepdownError, sentence
 SLOT_ADDRESSES = 16  # addresses that one release has in the instance's subnet
 GATEWAY_ADDRESS = 2  # host part; 1 is the bridge
 GATEWAY_PORT = 8080
+GATEWAY_MEMORY_MIB = 256
 HOST_PORT = 8080  # mcp_host inside a container
 DEFAULT_PORT = 8080  # the gateway on the host
 DEFAULT_DIRECT_PORT = 7860  # plan D on the host, without the gateway
@@ -172,7 +173,7 @@ def memory_lost(catalog: Catalog, before: str, after: str) -> tuple[Server, ...]
 
 
 def plan_table(catalog: Catalog) -> str:
-    """The table of DESIGN as Markdown: a row a server, a column a plan, the container that carries it or `lost`."""
+    """The table of plans as Markdown: a row a server, a column a plan, the container that carries it or `lost`."""
     heads = ["server", "what it is", *catalog.plans]
     rows = [heads, ["---"] * len(heads)]
     for server in catalog.servers.values():

@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 
 def namespace() -> Collection:
-    """Every task, under the names of DESIGN section 7."""
+    """Every task under the name that people type."""
     from stepdown.cli import build, client, deploy, host, plan, quality
 
     top = Collection()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import json
+from typing import Any
 
 from invoke.context import Context
 
-from stepdown import doctor, installed, resolve
+from stepdown import doctor, images, installed, release, resolve
 from stepdown.cli import door
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
 from stepdown.errors import ChangedError, StepdownError, UsageError, sentence
 from stepdown.host import engine, lock
+from stepdown.host.app import FIRST_PLAN
 from stepdown.host.home import Home
+from stepdown.host.switch import read_state
 from stepdown.run import passthrough, run
 
 LOCAL = "inventory/local"
@@ -22,104 +24,84 @@ HELP = {
     "inventory": "the hosts; inventory/local is this machine",
     "why": "reason, for the journal",
     "check": "say what would change, change nothing",
-    "yes": "do not ask before changing other machines",
 }
 
 
 @door.command(help=HELP)
-def deploy(
-    _context: Context,
-    plan: str = "",
-    inventory: str = LOCAL,
-    why: str = "deploy",
-    check: bool = False,
-    yes: bool = False,
-) -> None:
+def deploy(_context: Context, plan: str = "", inventory: str = LOCAL, why: str = "deploy", check: bool = False) -> None:
     """Provision what is missing, build images, ship a release and activate a plan."""
     if plan:
         resolve.require_deployable(door.catalog(), plan)
-    _confirm(inventory, check, yes)
-    dist = door.ROOT / ".stepdown"
-    dist.mkdir(exist_ok=True)
-    with lock.hold(dist / "deploy.lock", f"deploy {plan or 'without a plan'}"):
-        _engine(inventory, check)
-        problems = doctor.examine(door.ROOT, door.home(), door.instance()) if inventory == LOCAL else []
-        if problems:
-            raise StepdownError(
-                f"deploy: {len(problems)} problem(s) before any change:\n  - " + "\n  - ".join(problems)
-            )
+    _require_local(inventory)
+    scratch = door.ROOT / ".stepdown"
+    scratch.mkdir(exist_ok=True)
+    with lock.hold(scratch / "deploy.lock", f"deploy {plan or 'without a plan'}"):
+        _require_engine(check)
+        _require_fit(plan)
+        absent = images.missing(door.ROOT, door.catalog())
+        if check and absent:
+            print(f"would build {', '.join(absent)}, then stage and activate a new release")
+            return
         prepare_release()
-        before = _containers(inventory)
-        extra = {"mcp_stack_plan": plan, "mcp_stack_why": why}
-        code = playbook("deploy", inventory, extra, check=check)
-        if code and _containers(inventory) != before:
+        before = _containers()
+        code = playbook("deploy", {"mcp_stack_plan": plan, "mcp_stack_why": why}, check=check)
+        if code and _containers() != before:
             undo = "./run deploy, which puts it right, or ./run down"
             raise ChangedError(sentence("deploy", "failed after containers had changed; see above", run=undo))
         if code:
-            raise StepdownError(
-                sentence("deploy", "failed; see above. What served before still serves", run="./run status")
-            )
-    if inventory == LOCAL and not check:
+            wrong = "failed; see above. What served before still serves"
+            raise StepdownError(sentence("deploy", wrong, run="./run status"))
+    if not check:
         _tell()
 
 
 @door.command(
     help={
-        **{key: HELP[key] for key in ("inventory", "check", "yes")},
+        "inventory": HELP["inventory"],
+        "check": HELP["check"],
         "purge": "also remove data, images and what was installed",
     }
 )
-def down(
-    _context: Context, inventory: str = LOCAL, purge: bool = False, check: bool = False, yes: bool = False
-) -> None:
+def down(_context: Context, inventory: str = LOCAL, purge: bool = False, check: bool = False) -> None:
     """Stop and remove the stack; with --purge also its data, and only what deploy installed."""
-    _confirm(inventory, check, yes)
-    if purge and not check and inventory == LOCAL:
-        _purge_this_machine(inventory)
+    _require_local(inventory)
+    _run_down({"mcp_stack_purge": purge}, check)
+    if not purge:
         return
-    if playbook("down", inventory, {"mcp_stack_purge": str(purge).lower()}, check=check):
-        raise ChangedError(sentence("down", "did not end; see above", run="./run down"))
-
-
-def _purge_this_machine(inventory: str) -> None:
-    """The stack first, then what builds left, while an engine is there to ask, then what was installed."""
-    if playbook("down", inventory, {"mcp_stack_purge": "true", "docker_engine_state": "present"}):
-        raise ChangedError(sentence("down", "did not end; see above", run="./run down --purge"))
-    engine.remove_images(unused_images())
-    if playbook("engine", inventory, {"docker_engine_state": "absent"}):
-        raise ChangedError(
-            sentence("down", "the engine that deploy installed stays; see above", run="./run down --purge")
-        )
-    for name in installed.remove():
-        print(f"removed package {name}")
-    for name in ("release.tar", "stepdown.pyz", "docker-compose"):
+    if not check:
+        engine.remove_images(unused_images())
+    if playbook("engine", {"docker_engine_state": "absent"}, check=check):
+        wrong = "the engine that deploy installed stays; see above"
+        raise ChangedError(sentence("down", wrong, run="./run down --purge"))
+    for name in installed.recorded() if check else installed.remove():
+        print(f"{'would remove' if check else 'removed'} package {name}")
+    for name in ("release.tar", "stepdown.pyz", "docker-compose") if not check else ():
         (door.ROOT / ".stepdown" / "dist" / name).unlink(missing_ok=True)
 
 
-def playbook(name: str, inventory: str, extra: dict[str, str], *, check: bool = False) -> int:
-    """Run a playbook on an inventory, its output as it comes; returns Ansible's exit code."""
-    words = [part for key, value in extra.items() for part in ("--extra-vars", f'{{"{key}": "{value}"}}')]
+def _run_down(extra: dict[str, Any], check: bool) -> None:
+    """The stack's own part; it needs the agent, which needs no images."""
+    release.pack_agent(door.ROOT)
+    if playbook("down", extra, check=check):
+        raise ChangedError(sentence("down", "did not end; see above", run="./run down"))
+
+
+def playbook(name: str, extra: dict[str, Any], *, check: bool = False) -> int:
+    """Run a playbook on this machine, its output as it comes; returns Ansible's exit code."""
+    words = ("--extra-vars", json.dumps(extra))
     mode = ["--check", "--diff"] if check else []
-    argv = ("ansible-playbook", f"playbooks/{name}.yml", "--inventory", inventory, *words, *mode)
+    argv = ("ansible-playbook", f"playbooks/{name}.yml", "--inventory", LOCAL, *words, *mode)
     return passthrough(argv, env={"PYTHONDONTWRITEBYTECODE": ""}, cwd=str(door.ROOT))
 
 
-def _confirm(inventory: str, check: bool, yes: bool) -> None:
-    if not (door.ROOT / inventory).exists() and not Path(inventory).exists():
-        known = sorted(str(path.relative_to(door.ROOT)) for path in (door.ROOT / "inventory").iterdir())
-        raise UsageError(
-            sentence(f"inventory {inventory!r}", "is not there", known, "./run deploy --inventory=inventory/local")
-        )
-    if inventory == LOCAL or check or yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(sentence(f"inventory {inventory!r}", "changes other machines; say so with --yes"))
-    if input(f"This changes the hosts of {inventory}. Type yes to go on: ") != "yes":
-        raise UsageError(sentence("deploy", "not confirmed; nothing changed"))
+def _require_local(inventory: str) -> None:
+    """Other machines need images shipped to them, which is not built yet; say so before anything is done."""
+    if (door.ROOT / inventory).resolve() != door.ROOT / LOCAL:
+        raise UsageError(sentence(f"inventory {inventory!r}", "only this machine can be deployed to yet", [LOCAL]))
 
 
-def _engine(inventory: str, check: bool) -> None:
-    """The control machine builds the images, so it needs an engine before anything else."""
+def _require_engine(check: bool) -> None:
+    """Images are built here, so an engine comes before anything else."""
     try:
         engine.require_engine()
         return
@@ -127,14 +109,20 @@ def _engine(inventory: str, check: bool) -> None:
         if "no rights" in str(error) or check or not doctor.can_install():
             raise
     door.say("deploy: no Docker engine answers; installing one")
-    target = inventory if inventory == LOCAL else LOCAL
-    if playbook("engine", target, {}):
+    if playbook("engine", {}):
         raise StepdownError(sentence("deploy", "no Docker engine could be installed; see above", run="./run doctor"))
 
 
-def _containers(inventory: str) -> frozenset[str]:
-    if inventory != LOCAL:
-        return frozenset()
+def _require_fit(plan: str) -> None:
+    state = read_state(Home(door.home()))
+    name = plan or (state["plan"] if state else FIRST_PLAN)
+    problems = doctor.examine(door.catalog(), name, door.home(), door.instance())
+    if problems:
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise StepdownError(f"deploy: {len(problems)} problem(s) before any change:{listed}")
+
+
+def _containers() -> frozenset[str]:
     return frozenset(container.id for container in engine.containers(door.instance()))
 
 

@@ -8,7 +8,7 @@ from invoke.context import Context
 
 from stepdown import doctor as health
 from stepdown.cli import door
-from stepdown.errors import StepdownError, sentence
+from stepdown.errors import UsageError, sentence
 from stepdown.host import app
 
 JSON = "print JSON"
@@ -30,7 +30,7 @@ def switch(_context: Context, to: str = "", why: str = "by hand", check: bool = 
     """Bring this host to a plan of its current release, the old one serving until the new is proved."""
     plans = door.catalog().plans
     if to not in plans:
-        raise StepdownError(sentence("switch", f"--to={to or '…'} names no plan", plans, "./run switch --to=C"))
+        raise UsageError(sentence("switch", f"--to={to or '…'} names no plan", plans, "./run switch --to=C"))
     door.leave(agent("switch", "--to", to, "--why", why, *(["--check"] if check else [])))
 
 
@@ -49,7 +49,7 @@ def why(_context: Context, json_: bool = False) -> None:
 @door.command()
 def doctor(_context: Context) -> None:
     """Check this machine for everything that a deploy needs; every problem with its remedy."""
-    problems = health.examine(door.ROOT, door.home(), door.instance())
+    problems = health.examine(door.catalog(), app.FIRST_PLAN, door.home(), door.instance())
     for name, detail in health.facts().items():
         print(f"{name:<16} {detail}")
     for problem in problems:

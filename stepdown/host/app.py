@@ -13,6 +13,7 @@ from typing import Any
 from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import engine, journal, lock, release, status, switch
 from stepdown.host.home import Home
+from stepdown.host.target import target
 
 FIRST_PLAN = "C"
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("name", metavar="SERVER/NAME", help="for example zen/api_key")
         if name == "down":
             command.add_argument("--purge", action="store_true", help="also remove <home>, data included, and images")
-        if name in ("stage", "switch"):
+        if name in ("stage", "switch", "down"):
             command.add_argument("--check", action="store_true", help="say what would change, change nothing")
         if name == "switch":
             command.add_argument("--to", metavar="PLAN", help="A, B, C or D; without it the plan that the host is on")
@@ -77,7 +78,7 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     archive = Path(options.archive)
     engine.require_engine()
     if options.check:
-        release_id = release.identify(home, archive, settings["environment"])
+        release_id = release.identify(home, archive, settings["instance"], settings["environment"])
         new = release_id not in release.staged(home)
         _print(options, {"release": release_id, "changed": new}, f"release {release_id} {'new' if new else 'staged'}")
         return 0
@@ -132,7 +133,7 @@ def _switch(home: Home, options: argparse.Namespace) -> int:
         )
     if options.check:
         return _preview(home, options, release_id, plan)
-    goal = switch.target(home, release.load(home, release_id), plan)
+    goal = target(home, release.load(home, release_id), plan)
     with lock.hold(home.lock, f"switch to {plan}"):
         outcome = switch.switch(goal, why=options.why)
     text = f"plan {outcome.plan}, release {outcome.release}: " + (
@@ -149,7 +150,7 @@ def _preview(home: Home, options: argparse.Namespace, release_id: str, plan: str
     if release_id not in release.staged(home):
         _print(options, {"changed": True}, f"would stage release {release_id} and activate plan {plan}")
         return 0
-    actions = switch.pending(switch.target(home, release.load(home, release_id), plan))
+    actions = switch.pending(target(home, release.load(home, release_id), plan))
     text = "; ".join(f"{verb} {', '.join(names) or 'nothing'}" for verb, names in actions.items())
     _print(options, {"changed": bool(actions["start"] or actions["stop"]), **actions}, f"would {text}")
     return 0
@@ -159,7 +160,7 @@ def _converge(home: Home, options: argparse.Namespace) -> int:
     release.load_instance(home)
     engine.require_engine()
     with lock.hold(home.lock, "converge"):
-        outcome, reason = switch.converge(home, release.load, why="converge")
+        outcome, reason = switch.converge(home, why="converge")
     plan = outcome.plan if outcome else None
     changed = bool(outcome and outcome.changed)
     _print(options, {"plan": plan, "changed": changed, "reason": reason}, f"plan {plan or 'none'}: {reason}")
@@ -193,6 +194,11 @@ def _why(home: Home, options: argparse.Namespace) -> int:
 def _down(home: Home, options: argparse.Namespace) -> int:
     instance = release.load_instance(home)
     engine.require_engine()
+    if options.check:
+        there = sorted(container.name for container in engine.containers(instance.name))
+        changed = bool(there) or options.purge
+        _print(options, {"changed": changed, "removed": there}, f"would remove {', '.join(there) or 'no container'}")
+        return 0
     with lock.hold(home.lock, "down"):
         removed = switch.take_down(home, instance)
         images = release.images_staged(home) if options.purge else []

@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -113,7 +114,7 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
     """
     instance = _instance(home, wanted)
     tokens.ensure(home)
-    release_id = identify(home, archive, environment)
+    release_id = identify(home, archive, wanted, environment)
     if release_id in staged(home):
         release = load(home, release_id)
         _write_env(home, instance, release, environment)
@@ -137,19 +138,31 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
     return load(home, release_id), True
 
 
-def identify(home: Home, archive: Path, environment: Mapping[str, str]) -> str:
-    """The id of a release: sha256 over the archive (bundles and image ids), `environment`, and the servers' secrets.
+def identify(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """The id of a release: sha256 over its archive (bundles, image ids), settings that containers see, and secrets.
 
     Secrets count by a keyed hash, so that a rotated one makes a new release that starts beside the old.
     """
+    workspace = wanted.get("workspace") or str(home.data / "workspace")
+    settings = {"environment": dict(environment), "workspace": workspace, "direct_port": int(wanted["direct_port"])}
     digest = hashlib.sha256(archive.read_bytes())
-    digest.update(json.dumps(dict(environment), sort_keys=True).encode())
+    digest.update(json.dumps(settings, sort_keys=True).encode())
     folder = home.secrets / "servers"
     key = tokens.read(home.agent_token).encode() if home.agent_token.is_file() else b""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(hmac.digest(key, path.read_bytes(), "sha256"))
     return digest.hexdigest()[:ID_DIGITS]
+
+
+def prune(home: Home, keep: Sequence[str], remove_images: Callable[[Sequence[str]], None]) -> None:
+    """Remove the staged releases that are not in `keep`, and the images that only they name."""
+    before = images_staged(home)
+    for release_id in staged(home):
+        if release_id not in keep:
+            shutil.rmtree(home.releases / release_id)
+    needed = images_staged(home)
+    remove_images([reference for reference in before if reference not in needed])
 
 
 def images_staged(home: Home) -> list[str]:

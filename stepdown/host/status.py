@@ -18,7 +18,7 @@ STATES = ("ready", "starting", "degraded", "lost")
 
 
 def status(home: Home) -> dict[str, Any]:
-    """The status document of DESIGN: plan, release, since, by, why, servers, gateway, last_switch."""
+    """The status document: plan, release, since, by, why, servers, gateway, last_switch."""
     instance = load_instance(home)
     engine.require_engine()
     state = read_state(home)

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from stepdown import commands
 from stepdown.errors import ChangedError, StepdownError, sentence
-from stepdown.host import engine, gateway, journal, preflight, tokens
-from stepdown.host.handshake import Handshake, HandshakeError, handshake
+from stepdown.host import edge, engine, gateway, journal, preflight, tokens
+from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
-from stepdown.host.release import CONTAINER_PORT, Instance, Release, load_instance, point_current
+from stepdown.host.proof import prove_all
+from stepdown.host.release import Instance, load, load_instance, point_current, prune, staged
+from stepdown.host.target import Target, target
 from stepdown.run import run
 
-DRAIN_SECONDS = 30.0
 GRACE_SECONDS = 10
 POLL_SECONDS = 0.05
-STATE_EVERY_SECONDS = 1.0
+KEPT_RELEASES = 3
 
 
 @dataclass(frozen=True)
@@ -39,37 +38,9 @@ class Outcome:
     kept: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where a switch goes, and all that follows from it."""
-
-    home: Home
-    instance: Instance
-    release: Release
-    plan: str
-
-    @property
-    def version(self) -> str:
-        return gateway.version(self.release.id, self.plan)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self.release.facts(self.plan)
-
-    def configuration(self) -> gateway.Configuration:
-        """Envoy's files for this target."""
-        addresses = self.release.addresses(self.instance, self.plan)
-        return gateway.configuration(self.release.gateway(self.plan), self.release.id, addresses, CONTAINER_PORT)
-
-
 def read_state(home: Home) -> dict[str, Any] | None:
     """`state.json`, or None before the first switch."""
     return dict(read_json(home.state)) if home.state.is_file() else None
-
-
-def target(home: Home, release: Release, plan: str) -> Target:
-    """A target on this host's instance."""
-    return Target(home, load_instance(home), release, plan)
 
 
 def pending(goal: Target) -> dict[str, list[str]]:
@@ -96,11 +67,11 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     started = time.monotonic()
     words = {"to": goal.plan, "release": goal.release.id, "from": old.get("plan"), "from_release": old.get("release")}
     journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **words)
-    begun: list[str] = []
+    begun = _missing(goal, running)
     try:
-        _edge(goal, running)
-        begun = _start(goal, running)
-        proofs = _prove(goal)
+        edge.ensure(goal, running)
+        _start(goal, running, begun)
+        proofs = prove_all(goal)
         move(goal, goal.configuration(), goal.version)
     except BaseException as error:
         _undo(goal, begun)
@@ -146,17 +117,28 @@ def _finish(
     goal.home.write_json(goal.home.state, {**state, "last_switch": last, "schema_hashes": hashes})
     done = {"seconds": seconds, "started": begun, "stopped": stopped}
     journal.append(goal.home.journal, "outcome", kind=kind, ok=True, **words, **done)
+    prune(goal.home, _kept_releases(goal.home), engine.remove_images)
     kept = tuple(name for name in goal.facts["containers"] if name not in begun)
     return Outcome(True, goal.plan, goal.release.id, seconds, tuple(begun), tuple(stopped), kept)
 
 
-def converge(home: Home, load_release: Any, *, why: str) -> tuple[Outcome | None, str]:
+def _kept_releases(home: Home) -> list[str]:
+    """The releases that last served, newest first; older ones need not stay on the host."""
+    outcomes = [entry for entry in journal.read(home.journal).entries if entry["event"] == "outcome"]
+    served = [entry["release"] for entry in reversed(outcomes) if entry["ok"] and entry.get("to")]
+    return list(dict.fromkeys(served))[:KEPT_RELEASES]
+
+
+def converge(home: Home, *, why: str) -> tuple[Outcome | None, str]:
     """End in one whole plan after a crash: the new one if its routes were in force, else the old; None when neither.
 
-    Returns the outcome and why that plan was chosen.
+    An interrupted `down` is finished. Returns the outcome and why that plan was chosen.
     """
     state = read_state(home)
     intent = journal.unfinished(journal.read(home.journal).entries)
+    if intent and intent["kind"] == "down":
+        take_down(home, load_instance(home))
+        return None, "an unfinished down was finished: nothing runs"
     if intent and gateway.serving(home) == gateway.version(intent["release"], intent["to"]):
         chosen, reason = (
             (intent["release"], intent["to"]),
@@ -172,7 +154,7 @@ def converge(home: Home, load_release: Any, *, why: str) -> tuple[Outcome | None
         ids = [container.id for container in engine.containers(instance.name) if container.release]
         engine.stop_and_remove(ids, GRACE_SECONDS)
         return None, "no switch was ever completed here: nothing runs"
-    return switch(target(home, load_release(home, chosen[0]), chosen[1]), why=why, kind="converge"), reason
+    return switch(target(home, load(home, chosen[0]), chosen[1]), why=why, kind="converge"), reason
 
 
 def _prepare(goal: Target) -> None:
@@ -195,114 +177,28 @@ def _settled(goal: Target, running: tuple[engine.Container, ...]) -> bool:
     if not state or (state["plan"], state["release"]) != (goal.plan, goal.release.id):
         return False
     plan = pending(goal)
-    if plan["start"] or plan["stop"] or _edge_differs(goal, running):
+    if plan["start"] or plan["stop"] or edge.differs(goal, running):
         return False
     try:
         if gateway.routes_version(goal.home) != goal.version:
             return False
-        _prove(goal, patience_seconds=0)
+        prove_all(goal, patience_seconds=0)
     except StepdownError:
         return False
     return True
 
 
-def _edge_differs(goal: Target, running: tuple[engine.Container, ...]) -> bool:
-    found = [c for c in running if c.name == "gateway" and c.running]
-    if not found or found[0].image != goal.release.images["gateway"]["reference"]:
-        return True
-    if f"127.0.0.1:{goal.instance.port}->" not in found[0].ports:
-        return True
-    source, target_folder = goal.release.path / "edge", goal.home.edge
-    names = ("compose.yml", "gateway/bootstrap.json")
-    return any(
-        not (target_folder / n).is_file() or (target_folder / n).read_bytes() != (source / n).read_bytes()
-        for n in names
-    )
-
-
-def _edge(goal: Target, running: tuple[engine.Container, ...]) -> None:
-    """The gateway as this release has it; Envoy checks a new start-up configuration before it replaces anything."""
-    if not _edge_differs(goal, running):
-        return
-    source, home = goal.release.path / "edge", goal.home
-    uid, gid = home.owner()
-    mounts = (
-        "--volume",
-        f"{source / 'gateway'}:/etc/envoy:ro",
-        "--volume",
-        f"{home.gateway_config}:{gateway.CONFIG_DIRECTORY}:ro",
-    )
-    check = ("/usr/local/bin/envoy", "--mode", "validate", "--config-path", "/etc/envoy/bootstrap.json")
-    image = goal.release.images["gateway"]["reference"]
-    run((engine.CLIENT, "run", "--rm", "--network", "none", "--user", f"{uid}:{gid}", *mounts, image, *check))
-    for name in ("compose.yml", "gateway/bootstrap.json"):
-        home.write(home.edge / name, (source / name).read_text(encoding="utf-8"))
-    home.admin_socket.unlink(missing_ok=True)
-    engine.up_edge(home, goal.release.env_file)
-    deadline = time.monotonic() + gateway.CONFIRM_SECONDS
-    while True:
-        try:
-            gateway.routes_version(home)
-            return
-        except StepdownError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)  # Envoy makes its admin socket when it is up, and tells nobody
-
-
-def _start(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
+def _missing(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
     there = {c.name for c in running if c.release == goal.release.id and c.running}
-    missing = [name for name in goal.facts["containers"] if name not in there]
+    return [name for name in goal.facts["containers"] if name not in there]
+
+
+def _start(goal: Target, running: tuple[engine.Container, ...], missing: list[str]) -> None:
     if missing:
         # a stopped remnant would be started with its old addresses and files: make it anew
         remnants = [c.id for c in running if c.release == goal.release.id and c.name in missing]
         engine.stop_and_remove(remnants, 0)
         engine.up(goal.home, goal.release.env_file, goal.release.compose_file(goal.plan), missing)
-    return missing
-
-
-def _prove(goal: Target, patience_seconds: float | None = None) -> dict[str, Handshake]:
-    """A handshake of every server of the plan, side by side; waits up to each one's own start time."""
-    token = tokens.read(goal.home.agent_token)
-    addresses = goal.release.addresses(goal.instance, goal.plan)
-    servers = goal.facts["servers"]
-    given_up = threading.Event()
-
-    def prove(name: str) -> Handshake:
-        facts = servers[name]
-        patience = facts["start_seconds"] if patience_seconds is None else patience_seconds
-        deadline = time.monotonic() + patience
-        look_at = time.monotonic() + STATE_EVERY_SECONDS
-        while True:
-            try:
-                return handshake(addresses[facts["container"]], CONTAINER_PORT, name, token, facts["probe"])
-            except HandshakeError as error:
-                if time.monotonic() > deadline:
-                    raise _not_proved(goal, facts["container"], f"{error}; waited {patience:g} s") from error
-            if time.monotonic() > look_at:
-                look_at = time.monotonic() + STATE_EVERY_SECONDS
-                _require_running(goal, facts["container"])
-            # a server that starts cannot announce itself to the host, so it is asked again and again
-            if given_up.wait(POLL_SECONDS):
-                raise HandshakeError(f"server {name}: given up")
-
-    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
-        try:
-            return dict(zip(servers, pool.map(prove, servers), strict=True))
-        finally:
-            given_up.set()
-
-
-def _require_running(goal: Target, name: str) -> None:
-    mine = [c for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name == name]
-    if not mine or not mine[0].running:
-        raise _not_proved(goal, name, f"container {name} does not stay up")
-
-
-def _not_proved(goal: Target, name: str, what: str) -> StepdownError:
-    mine = [c for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name == name]
-    words = engine.last_words(mine[0].id) if mine else "the container is gone"
-    return StepdownError(sentence(f"plan {goal.plan}", f"{what}. {name} is {words}"))
 
 
 def _undo(goal: Target, begun: list[str]) -> None:
@@ -317,7 +213,7 @@ def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
     wanted = goal.configuration()
     old = [c for c in running if c.release and f"{c.release}.{c.name}" not in wanted.endpoints]
     clusters = {f"{c.release}.{c.name}" for c in old}
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + max((_patience(goal.home, c) for c in old), default=0)
     while clusters and gateway.active_requests(goal.home, clusters) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)  # Envoy tells its active requests only when asked
     try:
@@ -329,6 +225,15 @@ def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
         ) from error
     gateway.forget_others(goal.home, wanted, goal.version)
     return sorted({container.name for container in old})
+
+
+def _patience(home: Home, container: engine.Container) -> float:
+    """Seconds that the longest call of a container may take; 0 when its release is gone."""
+    if container.release not in staged(home):
+        return 0
+    release = load(home, container.release)
+    servers = (facts for plan in release.plans for facts in release.facts(plan)["servers"].values())
+    return max((facts["call_seconds"] for facts in servers if facts["container"] == container.name), default=0)
 
 
 def _write_plan(goal: Target, since: str) -> None:

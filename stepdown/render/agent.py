@@ -17,6 +17,7 @@ def plan_facts(plan: ResolvedPlan) -> dict[str, Any]:
                 "container": container.name,
                 "probe": {"tool": server.probe.tool, "arguments": dict(server.probe.arguments)},
                 "start_seconds": server.start_seconds,
+                "call_seconds": server.call_seconds,
                 "state": server.state,
                 "state_detail": server.state_detail,
             }

@@ -7,10 +7,11 @@ from typing import Any
 
 from stepdown.catalog import Server
 from stepdown.commands import variable
-from stepdown.resolve import GATEWAY_PORT, HOST_PORT, Container, ResolvedPlan
+from stepdown.resolve import GATEWAY_MEMORY_MIB, GATEWAY_PORT, HOST_PORT, Container, ResolvedPlan
 
 GATEWAY_SCRATCH_MIB = 16
-GATEWAY_LIMITS = {"mem_limit": "256m", "memswap_limit": "256m", "cpus": 2.0, "pids_limit": 64}
+GATEWAY_MEMORY = f"{GATEWAY_MEMORY_MIB}m"
+GATEWAY_LIMITS = {"mem_limit": GATEWAY_MEMORY, "memswap_limit": GATEWAY_MEMORY, "cpus": 2.0, "pids_limit": 64}
 LABELS = {"stepdown.instance": "${STEPDOWN_INSTANCE}"}
 
 

@@ -19,6 +19,7 @@ import pytest
 from stepdown.errors import StepdownError
 from stepdown.host import gateway, release, switch
 from stepdown.host.home import Home
+from stepdown.host.target import target
 from tests.integration.clients import request, tools_list
 from tests.integration.conftest import ROOT, Stack, docker, free_port
 
@@ -250,7 +251,7 @@ def test_a_refused_gateway_configuration_leaves_the_old_serving(stack: Stack) ->
     home = Home(stack.home)
     state = switch.read_state(home)
     assert state is not None
-    goal = switch.target(home, release.load(home, state["release"]), state["plan"])
+    goal = target(home, release.load(home, state["release"]), state["plan"])
     good = goal.configuration()
     route = {"match": {"path": "/mcp/zen"}, "route": {"cluster": "no-such-cluster"}}
     hosts = [{**good.routes["virtual_hosts"][0], "routes": [route]}]

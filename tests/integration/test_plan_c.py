@@ -33,7 +33,7 @@ def config(stack: Stack) -> dict[str, Any]:
 
 
 def test_status_has_the_fixed_shape(stack: Stack) -> None:
-    """`status --json` is the document that DESIGN fixes, with every server of the catalogue in one of four states."""
+    """`status --json` is the document that other programs read: every server of the catalogue in one of four states."""
     document = stack.status()
     assert list(document) == ["plan", "release", "since", "by", "why", "servers", "gateway", "last_switch"]
     assert document["plan"] == "C"
