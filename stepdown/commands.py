@@ -7,11 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 Argv = tuple[str, ...]
 
 
-def variable(prefix: str, name: str) -> str:
-    """The env-file variable of a container or image: ("IP", "zen-reasoning") gives STEPDOWN_IP_ZEN_REASONING."""
-    return f"STEPDOWN_{prefix}_{name.upper().replace('-', '_')}"
-
-
 def docker_build(
     client: str,
     context: str,

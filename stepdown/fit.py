@@ -15,7 +15,7 @@ from stepdown.catalog import PLAN_NAMES
 from stepdown.errors import StepdownError
 from stepdown.host import engine, preflight
 from stepdown.host.home import Home
-from stepdown.host.release import load_instance
+from stepdown.host.instance import load_instance
 from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, GATEWAY_MEMORY_MIB, ResolvedPlan
 
 IMAGE_MIB = 700  # disk that the image of one container takes at the most, measured on plan C's

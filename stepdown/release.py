@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stepdown.images import Built
 
-AGENT_PARTS = ("__init__.py", "errors.py", "run.py", "commands.py", "host")
+AGENT_PARTS = ("__init__.py", "errors.py", "run.py", "commands.py", "shared.py", "host")
 AGENT_MAIN = "import sys\nfrom stepdown.host.app import main\nsys.exit(main())\n"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a fixed time makes equal archives equal
 

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 
 from stepdown.catalog import Catalog, Image, Plan, Server
 from stepdown.errors import StepdownError, sentence
+from stepdown.shared import SLOT_ADDRESSES
 
-SLOT_ADDRESSES = 16  # addresses that one release has in the instance's subnet
-GATEWAY_ADDRESS = 2  # host part; 1 is the bridge
-GATEWAY_PORT = 8080
 GATEWAY_MEMORY_MIB = 256
-HOST_PORT = 8080  # mcp_host inside a container
 DEFAULT_PORT = 8080  # the gateway on the host
 DEFAULT_DIRECT_PORT = 7860  # plan D on the host, without the gateway
 

@@ -9,7 +9,8 @@ from invoke.context import Context
 from stepdown.cli import door
 from stepdown.host import tokens
 from stepdown.host.home import Home
-from stepdown.host.release import load, load_instance
+from stepdown.host.instance import load_instance
+from stepdown.host.release import load
 from stepdown.host.switch import read_state
 
 

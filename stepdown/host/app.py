@@ -13,6 +13,7 @@ from typing import Any
 from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import engine, journal, lock, release, status, switch
 from stepdown.host.home import Home
+from stepdown.host.instance import load_instance
 from stepdown.host.target import target
 
 FIRST_PLAN = "C"
@@ -157,7 +158,7 @@ def _preview(home: Home, options: argparse.Namespace, release_id: str, plan: str
 
 
 def _converge(home: Home, options: argparse.Namespace) -> int:
-    release.load_instance(home)
+    load_instance(home)
     engine.require_engine()
     with lock.hold(home.lock, "converge"):
         outcome, reason = switch.converge(home, why="converge")
@@ -192,7 +193,7 @@ def _why(home: Home, options: argparse.Namespace) -> int:
 
 
 def _down(home: Home, options: argparse.Namespace) -> int:
-    instance = release.load_instance(home)
+    instance = load_instance(home)
     engine.require_engine()
     if options.check:
         there = sorted(container.name for container in engine.containers(instance.name))

@@ -8,6 +8,7 @@ from stepdown.errors import StepdownError
 from stepdown.host import engine, gateway
 from stepdown.host.target import Target
 from stepdown.run import run
+from stepdown.shared import ENVOY_CONFIG
 
 POLL_SECONDS = 0.05
 FILES = ("compose.yml", "gateway/bootstrap.json")
@@ -37,7 +38,7 @@ def ensure(goal: Target, running: tuple[engine.Container, ...]) -> None:
         "--volume",
         f"{source / 'gateway'}:/etc/envoy:ro",
         "--volume",
-        f"{home.gateway_config}:{gateway.CONFIG_DIRECTORY}:ro",
+        f"{home.gateway_config}:{ENVOY_CONFIG}:ro",
     )
     check = ("/usr/local/bin/envoy", "--mode", "validate", "--config-path", "/etc/envoy/bootstrap.json")
     image = goal.release.images["gateway"]["reference"]

@@ -18,8 +18,8 @@ from typing import Any
 
 from stepdown.errors import StepdownError, sentence
 from stepdown.host.home import Home
+from stepdown.shared import ENVOY_CONFIG
 
-CONFIG_DIRECTORY = "/run/envoy/config"  # where the container sees <home>/run/envoy/config
 CONFIRM_SECONDS = 15.0
 POLL_SECONDS = 0.01
 ADMIN_TYPE = "type.googleapis.com/envoy.admin.v3"
@@ -47,8 +47,8 @@ def configuration(bundle: Mapping[str, Any], release: str, addresses: Mapping[st
         name = f"{release}.{container}"
         source = {
             "path_config_source": {
-                "path": f"{CONFIG_DIRECTORY}/endpoints/{name}.json",
-                "watched_directory": {"path": f"{CONFIG_DIRECTORY}/endpoints"},
+                "path": f"{ENVOY_CONFIG}/endpoints/{name}.json",
+                "watched_directory": {"path": f"{ENVOY_CONFIG}/endpoints"},
             },
             "resource_api_version": "V3",
         }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stepdown.host import engine
 from stepdown.host.home import Home
-from stepdown.host.release import Instance, Release
+from stepdown.host.instance import Instance
+from stepdown.host.release import Release
 
 DISK_MIB = 200  # room for journal, state, logs and results
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from stepdown.errors import StepdownError, sentence
 from stepdown.host import engine, tokens
 from stepdown.host.handshake import Handshake, HandshakeError, handshake
-from stepdown.host.release import CONTAINER_PORT
 from stepdown.host.target import Target
+from stepdown.shared import CONTAINER_PORT
 
 POLL_SECONDS = 0.05
 STATE_EVERY_SECONDS = 1.0

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import ipaddress
 import json
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stepdown import commands
-from stepdown.errors import CommandError, StepdownError, UsageError, sentence
+from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import engine, tokens
 from stepdown.host.home import Home, read_json
-from stepdown.run import run
+from stepdown.host.instance import Instance, settle_instance
+from stepdown.shared import GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
 
 ID_DIGITS = 12
-SLOT_ADDRESSES = 16
 SLOTS = 14  # releases that can have addresses at once: 14 times 16, after the first 16 for gateway and egress
-GATEWAY_ADDRESS = 2
-CONTAINER_PORT = 8080
-SUBNETS = ipaddress.IPv4Network("10.231.0.0/16")  # one /24 of it for each instance
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What is fixed for one Stepdown on one engine; decided at the first deploy."""
-
-    name: str
-    port: int
-    direct_port: int
-    subnet: str
-    workspace: str
-
-    def address(self, host_part: int) -> str:
-        """An address of the instance's subnet."""
-        return str(ipaddress.ip_network(self.subnet)[host_part])
 
 
 @dataclass(frozen=True)
@@ -100,19 +79,12 @@ def staged(home: Home) -> list[str]:
     return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
-def load_instance(home: Home) -> Instance:
-    """The instance of <home>; StepdownError when nothing was deployed here yet."""
-    if not home.instance.is_file():
-        raise StepdownError(sentence(str(home.path), "nothing is deployed here", run="./run deploy --plan=C"))
-    return Instance(**read_json(home.instance))
-
-
 def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Release, bool]:
     """Unpack a release beside the others and return it, with whether it is new.
 
     Refuses one whose images are not on the engine.
     """
-    instance = _instance(home, wanted)
+    instance = settle_instance(home, wanted)
     tokens.ensure(home)
     release_id = identify(home, archive, wanted, environment)
     if release_id in staged(home):
@@ -178,68 +150,6 @@ def point_current(home: Home, release: Release) -> None:
     temporary.replace(home.current)
 
 
-def _instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
-    """The recorded instance with today's ports and workspace; its name and subnet are fixed once it exists."""
-    known = Instance(**read_json(home.instance)) if home.instance.is_file() else None
-    if known and known.name != wanted["name"]:
-        raise UsageError(
-            sentence(str(home.path), f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home")
-        )
-    subnet = wanted.get("subnet") or ""
-    if subnet:
-        _require_subnet(subnet)
-    if known and subnet and subnet != known.subnet:
-        wrong = f"{subnet} is not the subnet {known.subnet} that this instance has; ./run down --purge gives it up"
-        raise UsageError(sentence("mcp_stack_subnet", wrong))
-    instance = Instance(
-        name=wanted["name"],
-        port=int(wanted["port"]),
-        direct_port=int(wanted["direct_port"]),
-        subnet=subnet or (known.subnet if known else _free_subnet(wanted["name"])),
-        workspace=wanted.get("workspace") or str(home.data / "workspace"),
-    )
-    if instance != known:
-        home.write_json(home.instance, asdict(instance))
-    return instance
-
-
-def _require_subnet(subnet: str) -> None:
-    try:
-        network = ipaddress.IPv4Network(subnet)
-    except ValueError as error:
-        raise UsageError(sentence("mcp_stack_subnet", f"{subnet!r} is no IPv4 network ({error})")) from error
-    if network.prefixlen > 24:
-        raise UsageError(sentence("mcp_stack_subnet", f"{subnet} is too small; a /24 or larger is needed"))
-
-
-def _free_subnet(name: str) -> str:
-    """A /24 that no network of this engine and no route of this host overlaps, the first choice by the name's hash."""
-    taken = _taken_subnets()
-    candidates = list(SUBNETS.subnets(new_prefix=24))
-    first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(candidates)
-    for candidate in candidates[first:] + candidates[:first]:
-        if not any(candidate.overlaps(other) for other in taken):
-            return str(candidate)
-    raise StepdownError(sentence("mcp_stack_subnet", f"no free /24 in {SUBNETS}; set one in the inventory"))
-
-
-def _taken_subnets() -> list[ipaddress.IPv4Network]:
-    ids = run((engine.CLIENT, "network", "ls", "--quiet")).stdout.split()
-    shown = run(
-        (engine.CLIENT, "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *ids)
-    ).stdout
-    words = shown.split()
-    with contextlib.suppress(CommandError):  # a host without iproute2: only the engine's own networks are compared
-        routes = run(("ip", "-4", "route", "show")).stdout.splitlines()
-        # "10.0.0.0/8 dev …", or a kind before it: "blackhole 10.0.0.0/8 …"
-        words += [word for line in routes for word in line.split()[:2] if word[:1].isdigit()]
-    networks = []
-    for word in words:
-        if word != "default" and ":" not in word:
-            networks.append(ipaddress.ip_network(word, strict=False))
-    return [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
-
-
 def _unpack(archive: Path, folder: Path) -> None:
     """Write an archive's files below `folder`; anything but plain files below it is refused before a byte is written.
 
@@ -288,10 +198,10 @@ def _write_env(home: Home, instance: Instance, release: Release, environment: Ma
         "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
         "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
     }
-    values |= {commands.variable("IMAGE", name): image["reference"] for name, image in release.images.items()}
+    values |= {variable("IMAGE", name): image["reference"] for name, image in release.images.items()}
     for plan in release.plans:
         for name, address in release.addresses(instance, plan).items():
-            values[commands.variable("IP", name)] = address
+            values[variable("IP", name)] = address
     values |= environment
     text = "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
     if not release.env_file.exists() or release.env_file.read_text(encoding="utf-8") != text:

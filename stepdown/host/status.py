@@ -11,8 +11,10 @@ from stepdown.errors import StepdownError
 from stepdown.host import engine
 from stepdown.host.handshake import get_json
 from stepdown.host.home import Home
-from stepdown.host.release import CONTAINER_PORT, load, load_instance
+from stepdown.host.instance import load_instance
+from stepdown.host.release import load
 from stepdown.host.switch import read_state
+from stepdown.shared import CONTAINER_PORT
 
 STATES = ("ready", "starting", "degraded", "lost")
 

@@ -15,8 +15,9 @@ from stepdown.errors import ChangedError, StepdownError, sentence
 from stepdown.host import edge, engine, gateway, journal, preflight, tokens
 from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
+from stepdown.host.instance import Instance, load_instance
 from stepdown.host.proof import prove_all
-from stepdown.host.release import Instance, load, load_instance, point_current, prune, staged
+from stepdown.host.release import load, point_current, prune, staged
 from stepdown.host.target import Target, target
 from stepdown.run import run
 

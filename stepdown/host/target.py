@@ -7,7 +7,9 @@ from typing import Any
 
 from stepdown.host import gateway
 from stepdown.host.home import Home
-from stepdown.host.release import CONTAINER_PORT, Instance, Release, load_instance
+from stepdown.host.instance import Instance, load_instance
+from stepdown.host.release import Release
+from stepdown.shared import CONTAINER_PORT
 
 
 @dataclass(frozen=True)

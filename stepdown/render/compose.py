@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from stepdown.catalog import Server
-from stepdown.commands import variable
-from stepdown.resolve import GATEWAY_MEMORY_MIB, GATEWAY_PORT, HOST_PORT, Container, ResolvedPlan
+from stepdown.resolve import GATEWAY_MEMORY_MIB, Container, ResolvedPlan
+from stepdown.shared import CONTAINER_PORT, GATEWAY_PORT, variable
 
 GATEWAY_SCRATCH_MIB = 16
 GATEWAY_MEMORY = f"{GATEWAY_MEMORY_MIB}m"
@@ -49,7 +49,7 @@ def container_block(container: Container) -> dict[str, Any]:
         "cpus": container.cpus,
         "pids_limit": container.pids,
         "healthcheck": {
-            "test": ["CMD", "/usr/local/bin/http-ready", str(HOST_PORT), "/readyz"],
+            "test": ["CMD", "/usr/local/bin/http-ready", str(CONTAINER_PORT), "/readyz"],
             "interval": "10s",
             "timeout": "5s",
             "start_period": f"{max(server.start_seconds for server in container.servers)}s",
@@ -61,7 +61,7 @@ def container_block(container: Container) -> dict[str, Any]:
         block["extra_hosts"] = ["host.docker.internal:host-gateway"]  # a model endpoint on the host itself
     if container.direct_port:
         networks["door"] = {}
-        block["ports"] = [f"127.0.0.1:${{STEPDOWN_DIRECT_PORT}}:{HOST_PORT}"]
+        block["ports"] = [f"127.0.0.1:${{STEPDOWN_DIRECT_PORT}}:{CONTAINER_PORT}"]
     return {**block, **hardened(container.scratch_mib)}
 
 
@@ -133,7 +133,7 @@ def host_config(container: Container) -> dict[str, Any]:
     """What mcp_host in this container is told: its servers, how to start, probe and bound them."""
     return {
         "container": container.name,
-        "port": HOST_PORT,
+        "port": CONTAINER_PORT,
         "servers": {server.name: _host_server(server) for server in container.servers},
     }
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from stepdown.catalog import Catalog, Server
-from stepdown.resolve import GATEWAY_PORT, Container, ResolvedPlan
+from stepdown.resolve import Container, ResolvedPlan
+from stepdown.shared import ENVOY_ADMIN, ENVOY_CONFIG, GATEWAY_PORT
 
-CONFIG_DIRECTORY = "/run/envoy/config"
-ADMIN_SOCKET = "/run/envoy/admin/admin.sock"
 ROUTES_NAME = "servers"
 TYPE = "type.googleapis.com/envoy"
 HCM = f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -24,7 +23,7 @@ def bootstrap() -> dict[str, Any]:
     """Envoy's start-up configuration: one listener, routes and clusters from files, admin on a socket of mode 0600."""
     return {
         "node": {"id": "gateway", "cluster": "stepdown"},
-        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": ENVOY_ADMIN, "mode": 0o600}}},
         "dynamic_resources": {"cds_config": _file_source("clusters.json")},
         "static_resources": {"listeners": [_listener()]},
     }
@@ -142,7 +141,7 @@ def _cluster(container: Container) -> dict[str, Any]:
 
 
 def _file_source(name: str) -> dict[str, Any]:
-    path = f"{CONFIG_DIRECTORY}/{name}"
+    path = f"{ENVOY_CONFIG}/{name}"
     return {
         "path_config_source": {"path": path, "watched_directory": {"path": path.rsplit("/", 1)[0]}},
         "resource_api_version": "V3",

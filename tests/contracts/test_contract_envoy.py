@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stepdown import shared
 from stepdown.catalog import PLAN_NAMES
 from stepdown.host import gateway
 
@@ -28,7 +29,7 @@ class Validation:
 
     def here(self, data: Any) -> Any:
         """The same with this folder's paths; a copy."""
-        text = json.dumps(data).replace(gateway.CONFIG_DIRECTORY, str(self._folder / "config"))
+        text = json.dumps(data).replace(shared.ENVOY_CONFIG, str(self._folder / "config"))
         return json.loads(text.replace(ADMIN_DIRECTORY, str(self._folder / "admin")))
 
     def plan(self, name: str) -> gateway.Configuration:

@@ -28,19 +28,6 @@ def test_every_builder_has_a_case() -> None:
     builders = {
         name
         for name, function in inspect.getmembers(commands, inspect.isfunction)
-        if function.__module__ == commands.__name__ and name != "variable"
+        if function.__module__ == commands.__name__
     }
     assert builders == {case["builder"] for case in CASES}
-
-
-@pytest.mark.parametrize(
-    ("prefix", "name", "expected"),
-    [
-        ("IP", "zen", "STEPDOWN_IP_ZEN"),
-        ("IP", "zen-reasoning", "STEPDOWN_IP_ZEN_REASONING"),
-        ("IMAGE", "mcp_host", "STEPDOWN_IMAGE_MCP_HOST"),
-    ],
-)
-def test_a_name_becomes_a_variable(prefix: str, name: str, expected: str) -> None:
-    """Capitals, dashes as underscores: what a shell and compose take."""
-    assert expected == commands.variable(prefix, name)

@@ -102,7 +102,7 @@ def test_the_agent_holds_what_it_shares_and_nothing_else(source: Path) -> None:
     """No catalogue, no YAML, no control machine's side."""
     with zipfile.ZipFile(release.pack_agent(source)) as archive:
         names = archive.namelist()
-    shared = {f"stepdown/{name}.py" for name in ("__init__", "commands", "errors", "run")}
+    shared = {f"stepdown/{name}.py" for name in ("__init__", "commands", "errors", "run", "shared")}
     assert shared | {"__main__.py"} == {name for name in names if not name.startswith("stepdown/host/")}
     assert "stepdown/host/app.py" in names
     assert len(names) == len(set(names))

@@ -13,7 +13,6 @@ from stepdown.catalog import PLAN_NAMES
 from stepdown.errors import StepdownError
 from stepdown.host import gateway
 from stepdown.host.home import Home
-from stepdown.render import gateway as rendering
 
 
 def _bundle(rendered: Mapping[str, str], plan: str) -> dict[str, Any]:
@@ -86,11 +85,6 @@ def test_a_container_without_an_address_is_no_configuration(rendered: Mapping[st
     """A cluster with no endpoint would answer 503 to every call."""
     with pytest.raises(KeyError, match="heimdall"):
         gateway.configuration(_bundle(rendered, "C"), "abc", {"zen": "10.0.0.1"}, 8080)
-
-
-def test_the_agent_and_the_bundles_mean_the_same_directory() -> None:
-    """The agent cannot import the renderer, so the path stands in both."""
-    assert rendering.CONFIG_DIRECTORY == gateway.CONFIG_DIRECTORY
 
 
 def test_idle_files_are_written_once(home: Home) -> None:

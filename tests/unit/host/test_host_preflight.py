@@ -9,7 +9,7 @@ import pytest
 
 from stepdown.host import preflight
 from stepdown.host.engine import Container
-from stepdown.host.release import load_instance
+from stepdown.host.instance import load_instance
 
 if TYPE_CHECKING:
     from tests.conftest import Staging

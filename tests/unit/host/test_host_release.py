@@ -15,7 +15,9 @@ from stepdown import resolve
 from stepdown.catalog import PLAN_NAMES, Catalog
 from stepdown.errors import StepdownError, UsageError
 from stepdown.host import release as module
-from stepdown.host.release import Instance, Release
+from stepdown.host.instance import Instance, load_instance
+from stepdown.host.release import Release
+from stepdown.shared import SLOT_ADDRESSES
 
 if TYPE_CHECKING:
     from tests.conftest import Staging
@@ -103,7 +105,7 @@ def test_containers_of_all_releases_have_addresses_of_their_own(staging: Staging
     containers = resolve.container_order(complete)
     for port in range(5):
         release, _ = staging.stage(environment={"ZEN_MCP_ENDPOINT": f"http://models.example:{port}/v1"})
-        instance = module.load_instance(staging.home)
+        instance = load_instance(staging.home)
         seen[_env(release)["STEPDOWN_IP_GATEWAY"]] = "gateway"
         for plan in PLAN_NAMES:
             for container, address in release.addresses(instance, plan).items():
@@ -116,7 +118,7 @@ def test_the_last_address_of_the_last_slot_is_in_the_subnet() -> None:
     """Fourteen releases of sixteen addresses, after the gateway's sixteen, fill a /24 and no more."""
     instance = Instance("stepdown", 8080, 7860, "10.231.7.0/24", "/srv")
     last = Release("abc", Path(), module.SLOTS - 1, {}, ())
-    assert "10.231.7.239" == last.address(instance, module.SLOT_ADDRESSES - 1)
+    assert "10.231.7.239" == last.address(instance, SLOT_ADDRESSES - 1)
 
 
 def test_more_releases_than_slots_are_refused(staging: Staging) -> None:
@@ -164,9 +166,9 @@ def test_the_env_file_is_told_what_the_host_is(staging: Staging) -> None:
 def test_an_instance_follows_new_ports_and_keeps_its_subnet(staging: Staging) -> None:
     """Its networks exist already, so their subnet must not move."""
     staging.stage()
-    before = module.load_instance(staging.home)
+    before = load_instance(staging.home)
     staging.stage(port=9090)
-    after = module.load_instance(staging.home)
+    after = load_instance(staging.home)
     assert (9090, before.subnet) == (after.port, after.subnet)
 
 
@@ -195,12 +197,12 @@ def test_a_subnet_that_cannot_hold_an_instance_is_wrong_use(staging: Staging, su
 def test_a_subnet_that_is_taken_is_not_chosen(staging: Staging) -> None:
     """Neither one of the engine's networks nor a route of the host."""
     staging.stage()
-    first = module.load_instance(staging.home).subnet
+    first = load_instance(staging.home).subnet
     staging.home.instance.unlink()
     (staging.engine / "subnets").write_text(f"{first} fd00::/64\n")
     (staging.engine / "ip").write_text("#!/bin/sh\necho default via 10.0.0.1\necho 10.231.0.0/17 dev tun0\n")
     staging.stage()
-    second = module.load_instance(staging.home).subnet
+    second = load_instance(staging.home).subnet
     assert first != second
     assert 128 <= int(second.split(".")[2])
 
@@ -210,16 +212,16 @@ def test_a_route_that_leads_nowhere_is_taken_too(staging: Staging, kind: str) ->
     """Hosts of overlay networks have such routes; `ip route` puts their kind before the network."""
     (staging.engine / "ip").write_text(f"#!/bin/sh\necho {kind} 10.231.0.0/17 proto bird\n")
     staging.stage()
-    assert 128 <= int(module.load_instance(staging.home).subnet.split(".")[2])
+    assert 128 <= int(load_instance(staging.home).subnet.split(".")[2])
 
 
 def test_an_instance_has_the_same_first_choice_everywhere(staging: Staging) -> None:
     """By the name's hash, so that two hosts of one team look alike."""
     staging.stage()
-    first = module.load_instance(staging.home).subnet
+    first = load_instance(staging.home).subnet
     staging.home.instance.unlink()
     staging.stage()
-    assert first == module.load_instance(staging.home).subnet
+    assert first == load_instance(staging.home).subnet
 
 
 def test_a_release_belongs_to_the_owner_of_home(staging: Staging) -> None:
@@ -287,7 +289,7 @@ def test_a_plan_that_a_release_lacks_is_wrong_use(staging: Staging) -> None:
 def test_before_the_first_deploy_there_is_no_instance(staging: Staging) -> None:
     """The message says what to type."""
     with pytest.raises(StepdownError, match=r"nothing is deployed here\. Run: \./run deploy --plan=C$"):
-        module.load_instance(staging.home)
+        load_instance(staging.home)
 
 
 def test_current_names_the_release_in_one_step(staging: Staging) -> None:
@@ -298,12 +300,3 @@ def test_current_names_the_release_in_one_step(staging: Staging) -> None:
         module.point_current(staging.home, release)
         assert Path("releases", release.id) == staging.home.current.readlink()
     assert [] == [path for path in staging.home.path.iterdir() if path.name == ".current"]
-
-
-def test_the_agent_and_the_catalogue_count_addresses_alike() -> None:
-    """The agent cannot import the resolver, so these stand in both."""
-    assert (resolve.SLOT_ADDRESSES, resolve.GATEWAY_ADDRESS, resolve.HOST_PORT) == (
-        module.SLOT_ADDRESSES,
-        module.GATEWAY_ADDRESS,
-        module.CONTAINER_PORT,
-    )

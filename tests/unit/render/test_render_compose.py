@@ -13,7 +13,8 @@ import yaml
 
 from stepdown.catalog import PLAN_NAMES, Catalog
 from stepdown.render import compose
-from stepdown.resolve import GATEWAY_PORT, resolve
+from stepdown.resolve import resolve
+from stepdown.shared import GATEWAY_PORT
 
 HARDENED = {
     "user": "${STEPDOWN_UID}:${STEPDOWN_GID}",
