@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, action, words in (
         ("stage", _stage, "unpack a release beside the others; settings as JSON on stdin"),
+        ("images", _images, "list the images of a release that this engine lacks"),
         ("secret", _secret, "write a secret file of a server; its value on stdin"),
         ("switch", _switch, "bring the host to a plan and release"),
         ("converge", _converge, "after a crash or a boot: end in one whole plan"),
@@ -56,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(action=action)
         command.add_argument("--json", action="store_true", help="print JSON")
-        if name == "stage":
+        if name in ("stage", "images"):
             command.add_argument("--archive", required=True, help="the release's tar file")
+        if name == "stage":
             command.add_argument("--compose", metavar="FILE", help="docker-compose, for hosts without the plugin")
         if name == "secret":
             command.add_argument("name", metavar="SERVER/NAME", help="for example zen/api_key")
@@ -92,6 +94,13 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
             journal.append(home.journal, "staged", by=journal.caller(), release=staged.id, images=images)
     text = f"release {staged.id} {'staged' if new else 'was staged before'}"
     _print(options, {"release": staged.id, "changed": new or updated}, text)
+    return 0
+
+
+def _images(_home: Home, options: argparse.Namespace) -> int:
+    engine.require_engine()
+    missing = release.images_missing(Path(options.archive))
+    _print(options, {"missing": missing}, "\n".join(missing) or "none is missing")
     return 0
 
 

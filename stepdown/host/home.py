@@ -157,7 +157,7 @@ class Home:
 
     def purge(self) -> None:
         """Remove all that the agent made below <home>, and <home> itself when nothing else is in it."""
-        for name in ("releases", "edge", "run", "secrets", "data", "docker"):
+        for name in ("releases", "edge", "run", "secrets", "data", "docker", "inbox"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for path in (self.current, self.instance, self.state, self.journal, self.agent):
             path.unlink(missing_ok=True)

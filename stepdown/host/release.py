@@ -137,6 +137,13 @@ def prune(home: Home, keep: Sequence[str], remove_images: Callable[[Sequence[str
     remove_images([reference for reference in before if reference not in needed])
 
 
+def images_missing(archive: Path) -> list[str]:
+    """References of a packed release's images that this engine does not have as the release has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        _unpack(archive, Path(folder))
+        return _absent(read_json(Path(folder, "manifest.json"))["images"])
+
+
 def images_staged(home: Home) -> list[str]:
     """References of every image that a staged release names."""
     return sorted({image["reference"] for id_ in staged(home) for image in load(home, id_).images.values()})
@@ -168,11 +175,14 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _require_images(images: Mapping[str, Mapping[str, str]]) -> None:
-    missing = [
-        image["reference"] for image in images.values() if not engine.image_present(image["reference"], image["id"])
-    ]
+    missing = _absent(images)
     if missing:
         raise StepdownError(sentence("images", f"{', '.join(missing)} not on this host's engine", run="./run deploy"))
+
+
+def _absent(images: Mapping[str, Mapping[str, str]]) -> list[str]:
+    found = (image for image in images.values() if not engine.image_present(image["reference"], image["id"]))
+    return [image["reference"] for image in found]
 
 
 def _free_slot(home: Home) -> int:
