@@ -266,7 +266,7 @@ def _base(root: Path, client: str, recipe: Recipe, secrets: Mapping[str, str], s
     return _ensure(client, "base", tag, say, make)
 
 
-def _require_mmdebstrap(say: Say) -> None:
+def require_mmdebstrap(say: Say) -> None:
     """Debian's own maker of root file systems: installed where this is Debian and the user is root, else asked for."""
     if shutil.which("mmdebstrap") is not None:
         return
@@ -288,7 +288,7 @@ def _root(client: str, say: Say) -> str:
         return PUBLIC_ROOT
     except CommandError:
         say("build: no image registry answers; making the base from Debian packages")
-    _require_mmdebstrap(say)
+    require_mmdebstrap(say)
     tag = f"stepdown/root:{SUITE}"
     with tempfile.TemporaryDirectory(prefix="stepdown-root-") as folder:
         archive = str(Path(folder, "root.tar"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from invoke.context import Context
@@ -24,80 +25,111 @@ HELP = {
     "inventory": "the hosts; inventory/local is this machine",
     "why": "reason, for the journal",
     "check": "say what would change, change nothing",
+    "yes": "do not ask before changing other machines",
 }
 
 
 @door.command(help=HELP)
-def deploy(_context: Context, plan: str = "", inventory: str = LOCAL, why: str = "deploy", check: bool = False) -> None:
+def deploy(
+    _context: Context,
+    plan: str = "",
+    inventory: str = LOCAL,
+    why: str = "deploy",
+    check: bool = False,
+    yes: bool = False,
+) -> None:
     """Provision what is missing, build images, ship a release and activate a plan."""
     if plan:
         resolve.require_deployable(door.catalog(), plan)
-    _require_local(inventory)
+    local = _is_local(inventory)
+    _confirm(inventory, agreed=local or check or yes)
     scratch = door.ROOT / ".stepdown"
     scratch.mkdir(exist_ok=True)
     with lock.hold(scratch / "deploy.lock", f"deploy {plan or 'without a plan'}"):
         _require_engine(check)
-        _require_fit(plan)
+        if local:
+            _require_fit(plan)
         absent = images.missing(door.ROOT, door.catalog())
         if check and absent:
             print(f"would build {', '.join(absent)}, then stage and activate a new release")
             return
         prepare_release()
-        before = _containers()
-        code = playbook("deploy", {"mcp_stack_plan": plan, "mcp_stack_why": why}, check=check)
-        if code and _containers() != before:
+        before = _containers() if local else frozenset()
+        code = playbook("deploy", {"mcp_stack_plan": plan, "mcp_stack_why": why}, inventory, check=check)
+        if code and (not local or _containers() != before):
             undo = "./run deploy, which puts it right, or ./run down"
-            raise ChangedError(sentence("deploy", "failed after containers had changed; see above", run=undo))
+            raise ChangedError(sentence("deploy", "failed, and something may have changed; see above", run=undo))
         if code:
             wrong = "failed; see above. What served before still serves"
             raise StepdownError(sentence("deploy", wrong, run="./run status"))
-    if not check:
+    if local and not check:
         _tell()
 
 
 @door.command(
     help={
-        "inventory": HELP["inventory"],
-        "check": HELP["check"],
+        **{key: HELP[key] for key in ("inventory", "check", "yes")},
         "purge": "also remove data, images and what was installed",
     }
 )
-def down(_context: Context, inventory: str = LOCAL, purge: bool = False, check: bool = False) -> None:
+def down(
+    _context: Context, inventory: str = LOCAL, purge: bool = False, check: bool = False, yes: bool = False
+) -> None:
     """Stop and remove the stack; with --purge also its data, and only what deploy installed."""
-    _require_local(inventory)
-    _run_down({"mcp_stack_purge": purge}, check)
+    local = _is_local(inventory)
+    _confirm(inventory, agreed=local or check or yes)
+    _run_down({"mcp_stack_purge": purge}, inventory, check)
     if not purge:
         return
-    if not check:
+    if local and not check:
         engine.remove_images(unused_images())
-    if playbook("engine", {"docker_engine_state": "absent"}, check=check):
+    if playbook("engine", {"docker_engine_state": "absent"}, inventory, check=check):
         wrong = "the engine that deploy installed stays; see above"
         raise ChangedError(sentence("down", wrong, run="./run down --purge"))
+    if local:
+        _forget_this_machine(check)
+
+
+def _forget_this_machine(check: bool) -> None:
+    """What builds left here, beside images: packages and packed files."""
     for name in installed.recorded() if check else installed.remove():
         print(f"{'would remove' if check else 'removed'} package {name}")
     for name in ("release.tar", "stepdown.pyz", "docker-compose") if not check else ():
         (door.ROOT / ".stepdown" / "dist" / name).unlink(missing_ok=True)
 
 
-def _run_down(extra: dict[str, Any], check: bool) -> None:
+def _run_down(extra: dict[str, Any], inventory: str, check: bool) -> None:
     """The stack's own part; it needs the agent, which needs no images."""
     release.pack_agent(door.ROOT)
-    if playbook("down", extra, check=check):
+    if playbook("down", extra, inventory, check=check):
         raise ChangedError(sentence("down", "did not end; see above", run="./run down"))
 
 
-def playbook(name: str, extra: dict[str, Any], *, check: bool = False) -> int:
-    """Run a playbook on this machine, its output as it comes; returns Ansible's exit code."""
+def playbook(name: str, extra: dict[str, Any], inventory: str = LOCAL, *, check: bool = False) -> int:
+    """Run a playbook on an inventory, its output as it comes; returns Ansible's exit code."""
     words = ("--extra-vars", json.dumps(extra))
     mode = ["--check", "--diff"] if check else []
-    argv = ("ansible-playbook", f"playbooks/{name}.yml", "--inventory", LOCAL, *words, *mode)
+    argv = ("ansible-playbook", f"playbooks/{name}.yml", "--inventory", inventory, *words, *mode)
     return passthrough(argv, env={"PYTHONDONTWRITEBYTECODE": ""}, cwd=str(door.ROOT))
 
 
-def _require_local(inventory: str) -> None:
-    """Other machines need images shipped to them, which is not built yet; say so before anything is done."""
-    if (door.ROOT / inventory).resolve() != door.ROOT / LOCAL:
-        raise UsageError(sentence(f"inventory {inventory!r}", "only this machine can be deployed to yet", [LOCAL]))
+def _is_local(inventory: str) -> bool:
+    return (door.ROOT / inventory).resolve() == door.ROOT / LOCAL
+
+
+def _confirm(inventory: str, *, agreed: bool) -> None:
+    """Refuse an inventory that is not there, and ask before other machines are changed."""
+    if not (door.ROOT / inventory).exists():
+        known = sorted(str(path.relative_to(door.ROOT)) for path in (door.ROOT / "inventory").iterdir())
+        raise UsageError(
+            sentence(f"inventory {inventory!r}", "is not there", known, f"./run deploy --inventory={LOCAL}")
+        )
+    if agreed:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(sentence(f"inventory {inventory!r}", "changes other machines; say so with --yes"))
+    if input(f"This changes the hosts of {inventory}. Type yes to go on: ") != "yes":
+        raise UsageError(sentence(f"inventory {inventory!r}", "not confirmed; nothing changed"))
 
 
 def _require_engine(check: bool) -> None:
