@@ -71,7 +71,7 @@ def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
     docker("run", "--detach", "--name", name, *RIGHTS, *publish, _image(folder), "/lib/systemd/systemd")
     try:
         key = (folder / "key.pub").read_text()
-        write = f"mkdir -p /root/.ssh && echo '{key.strip()}' >/root/.ssh/authorized_keys"
+        write = f"mkdir -p ~/.ssh && echo '{key.strip()}' >~/.ssh/authorized_keys"
         docker("exec", name, "sh", "-c", write)
         made = Host(name, _inventory(folder, name))
         until(lambda: made.inside("systemctl", "is-active", "ssh", check=False).strip() == "active", "sshd is up")
