@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepdown.catalog import PLAN_NAMES
-from stepdown.errors import StepdownError
+from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import engine, preflight
 from stepdown.host.home import Home
 from stepdown.host.instance import load_instance
@@ -29,7 +29,8 @@ class Host:
     disk_mib: int
     port: int
     direct_port: int
-    running: frozenset[str]  # the instance's own containers, whose memory and ports are counted already
+    running: frozenset[str]  # the instance's own containers, whose memory is counted already
+    published: frozenset[int]  # ports that they hold
 
 
 def measure(home: Path, instance: str) -> Host:
@@ -40,14 +41,23 @@ def measure(home: Path, instance: str) -> Host:
         port, direct_port = known.port, known.direct_port
     except StepdownError:
         port, direct_port = DEFAULT_PORT, DEFAULT_DIRECT_PORT
-    port = int(os.environ.get("STEPDOWN_PORT") or port)
-    direct_port = int(os.environ.get("STEPDOWN_DIRECT_PORT") or direct_port)
+    port = _port("STEPDOWN_PORT", port)
+    direct_port = _port("STEPDOWN_DIRECT_PORT", direct_port)
     try:
-        running = frozenset(c.name for c in engine.containers(instance) if c.running)
+        containers = tuple(c for c in engine.containers(instance) if c.running)
     except StepdownError:
-        running = frozenset()  # no engine yet: nothing of ours can run
+        containers = ()  # no engine yet: nothing of ours can run
+    running = frozenset(container.name for container in containers)
     disk = shutil.disk_usage(existing).free // 2**20
-    return Host(preflight.memory_available_mib(), disk, port, direct_port, running)
+    published = preflight.published_ports(containers)
+    return Host(preflight.memory_available_mib(), disk, port, direct_port, running, published)
+
+
+def _port(variable: str, known: int) -> int:
+    text = os.environ.get(variable) or str(known)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise UsageError(sentence(variable, f"should be a port from 1 to 65535, is {text!r}"))
+    return int(text)
 
 
 def judge(plan: ResolvedPlan, host: Host) -> list[str]:
@@ -62,9 +72,10 @@ def judge(plan: ResolvedPlan, host: Host) -> list[str]:
     disk = IMAGE_MIB * len(missing)
     if disk > host.disk_mib:
         found.append(f"needs up to {disk} MiB of disk, {host.disk_mib} MiB are free")
-    if "gateway" not in host.running:
+    if host.port not in host.published:
         found += preflight.port_taken(host.port, "STEPDOWN_PORT")
-    if plan.plan.direct_port and missing:
+    found += preflight.cpus_lacking(max(container.cpus for container in plan.containers))
+    if plan.plan.direct_port and host.direct_port not in host.published:
         found += preflight.port_taken(host.direct_port, "STEPDOWN_DIRECT_PORT")
     return found
 

@@ -6,9 +6,11 @@ Owns: /var/lib/stepdown/build.json (the role docker_engine keeps its own record 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from stepdown.errors import StepdownError, sentence
 from stepdown.run import run
 
 RECORD = Path("/var/lib/stepdown/build.json")
@@ -26,9 +28,17 @@ def recorded() -> list[str]:
 
 
 def remove() -> list[str]:
-    """Purge the recorded packages and forget them; returns their names."""
+    """Purge the recorded packages and forget them; returns their names.
+
+    Raises StepdownError and removes nothing when packages of others would go with them.
+    """
     packages = recorded()
     if packages:
+        plan = run(("apt-get", "--simulate", "--quiet", "purge", *packages)).stdout
+        others = sorted(set(re.findall(r"^Purg (\S+)", plan, re.MULTILINE)) - set(packages))
+        if others:
+            wrong = f"{', '.join(others)} came later and need {', '.join(packages)}, so they stay"
+            raise StepdownError(sentence(str(RECORD), wrong))
         run(("apt-get", "purge", "-y", "-qq", *packages), env={"DEBIAN_FRONTEND": "noninteractive"})
         RECORD.unlink()
     return packages

@@ -39,8 +39,8 @@ class Container:
 
     @property
     def cpus(self) -> float:
-        """The sum of its servers' CPUs, in cores."""
-        return sum(server.cpus for server in self.servers)
+        """The most that one of its servers may use, in cores; Docker refuses more than the host has."""
+        return max(server.cpus for server in self.servers)
 
     @property
     def pids(self) -> int:

@@ -10,6 +10,10 @@ ENVOY_CONFIG = "/run/envoy/config"  # where the gateway's container sees <home>/
 ENVOY_ADMIN = "/run/envoy/admin/admin.sock"  # and its admin socket, <home>/run/envoy/admin/admin.sock
 
 
+DRAIN_SECONDS = 10  # mcp_host lets calls finish that long after TERM
+GRACE_SECONDS = DRAIN_SECONDS + 5  # before KILL: the drain, and the end of what drained
+
+
 def variable(prefix: str, name: str) -> str:
     """The env-file variable of a container or image: ("IP", "zen-reasoning") gives STEPDOWN_IP_ZEN_REASONING."""
     return f"STEPDOWN_{prefix}_{name.upper().replace('-', '_')}"

@@ -28,6 +28,9 @@ def command(help: Mapping[str, str] | None = None) -> Callable[[Callable[..., No
                 body(*args, **kwargs)
             except StepdownError as error:
                 raise Exit(str(error), error.exit_code) from error
+            except KeyboardInterrupt:
+                what = body.__name__.rstrip("_")
+                raise Exit(f"{what}: interrupted. What serves now: ./run status. Run it again to finish", 1) from None
 
         return task(guarded, positional=[], help=dict(help or {}))
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stepdown.errors import StepdownError, UsageError, sentence
-from stepdown.host import engine, journal, lock, release, status, switch
+from stepdown.errors import ChangedError, StepdownError, UsageError, sentence
+from stepdown.host import engine, journal, lock, preflight, release, status, switch
 from stepdown.host.home import Home
 from stepdown.host.instance import load_instance
 from stepdown.host.target import target
@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     except StepdownError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        hint = "; use the user that deployed" if isinstance(error, PermissionError) else ""
+        print(sentence(error.filename or options.command, f"{error.strerror}{hint}"), file=sys.stderr)
+        return ChangedError.exit_code
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -87,6 +91,7 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
         return 0
     home.prepare()
     with lock.hold(home.lock, "stage"):
+        _require_port(home, settings["instance"])
         updated = _install_agent(home, options.compose)
         staged, new = release.stage(home, archive, settings["instance"], settings["environment"])
         if new:
@@ -95,6 +100,15 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     text = f"release {staged.id} {'staged' if new else 'was staged before'}"
     _print(options, {"release": staged.id, "changed": new or updated}, text)
     return 0
+
+
+def _require_port(home: Home, wanted: dict[str, Any]) -> None:
+    """A port that is taken is refused before it is recorded as the instance's own."""
+    port = int(wanted["port"])
+    if port not in preflight.published_ports(engine.containers(wanted["name"])):
+        taken = preflight.port_taken(port, "STEPDOWN_PORT") if 1 <= port <= 65535 else []
+        if taken:
+            raise StepdownError(f"stage: {taken[0]}")
 
 
 def _images(_home: Home, options: argparse.Namespace) -> int:
@@ -134,18 +148,13 @@ def _secret(home: Home, options: argparse.Namespace) -> int:
 
 def _switch(home: Home, options: argparse.Namespace) -> int:
     engine.require_engine()
-    state = switch.read_state(home)
-    plan = options.to or (state["plan"] if state else FIRST_PLAN)
-    release_id = options.release or (state["release"] if state else "")
-    if not release_id:
-        raise UsageError(
-            sentence("switch", "no release is active yet; name one", release.staged(home), "… --release=ID")
-        )
     if options.check:
-        return _preview(home, options, release_id, plan)
-    goal = target(home, release.load(home, release_id), plan)
-    with lock.hold(home.lock, f"switch to {plan}"):
-        outcome = switch.switch(goal, why=options.why)
+        return _preview(home, options, *_chosen(home, options))
+    if not home.instance.is_file():
+        load_instance(home)  # says that nothing is deployed here
+    with lock.hold(home.lock, f"switch to {options.to or 'the plan that the host is on'}"):
+        release_id, plan = _chosen(home, options)  # under the lock: another switch may just have ended
+        outcome = switch.switch(target(home, release.load(home, release_id), plan), why=options.why)
     text = f"plan {outcome.plan}, release {outcome.release}: " + (
         f"active after {outcome.seconds:g} s (started {', '.join(outcome.started) or 'nothing'}; "
         f"stopped {', '.join(outcome.stopped) or 'nothing'})"
@@ -154,6 +163,16 @@ def _switch(home: Home, options: argparse.Namespace) -> int:
     )
     _print(options, vars(outcome), text)
     return 0
+
+
+def _chosen(home: Home, options: argparse.Namespace) -> tuple[str, str]:
+    """Release and plan: as asked for, else as the host has them."""
+    state = switch.read_state(home)
+    release_id = options.release or (state["release"] if state else "")
+    if not release_id:
+        known = release.staged(home)
+        raise UsageError(sentence("switch", "no release is active yet; name one", known, "… --release=ID"))
+    return release_id, options.to or (state["plan"] if state else FIRST_PLAN)
 
 
 def _preview(home: Home, options: argparse.Namespace, release_id: str, plan: str) -> int:

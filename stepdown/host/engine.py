@@ -28,6 +28,7 @@ class Container:
     release: str  # empty for the edge
     running: bool
     image: str
+    bootstrap: str  # the gateway's label: digest of the start-up configuration that it was made with
     ports: str  # as `docker ps` prints them: 127.0.0.1:8080->8080/tcp
 
 
@@ -57,6 +58,7 @@ def containers(instance: str) -> tuple[Container, ...]:
                 release=labels.get("stepdown.release", ""),
                 running=row["State"] == "running",
                 image=row["Image"],
+                bootstrap=labels.get("stepdown.bootstrap", ""),
                 ports=row["Ports"],
             )
         )

@@ -6,6 +6,7 @@ address, so that the clusters of two releases stand side by side and no name is 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -94,8 +95,11 @@ def activate(home: Home, new: Configuration, wanted: str, keep: tuple[dict[str, 
         _write(home, "routes.json", wanted, [new.routes])
         _wait(home, refused, lambda: routes_version(home) == wanted, f"routes {wanted}")
     except BaseException:
-        for name, text in before.items():
-            home.write(home.gateway_config / name, text)
+        old = json.loads(before["routes.json"])["version_info"]
+        home.write(home.gateway_config / "routes.json", before["routes.json"])
+        with contextlib.suppress(StepdownError):  # Envoy may be gone: then the files are all that can be put back
+            _wait(home, _refusals(home), lambda: routes_version(home) == old, f"routes {old}")
+        home.write(home.gateway_config / "clusters.json", before["clusters.json"])
         raise
 
 
@@ -116,7 +120,9 @@ def clusters_on_disk(home: Home) -> tuple[dict[str, Any], ...]:
 def active_requests(home: Home, clusters: set[str]) -> int:
     """Requests that Envoy has under way to `clusters`; 0 for clusters that it does not know."""
     names = "|".join(cluster.replace(".", "\\.") for cluster in sorted(clusters))
-    stats = _admin(home, f"/stats?format=json&filter=cluster\\.({names})\\.upstream_rq_active").get("stats", [])
+    stats = _admin(home, f"/stats?format=json&filter=cluster\\.({names})\\.upstream_rq_(pending_)?active").get(
+        "stats", []
+    )
     return sum(int(stat["value"]) for stat in stats if "value" in stat)
 
 

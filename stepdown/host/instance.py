@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -46,6 +47,7 @@ def settle_instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
         raise UsageError(
             sentence(str(home.path), f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home")
         )
+    _require_valid(wanted)
     subnet = wanted.get("subnet") or ""
     if subnet:
         _require_subnet(subnet)
@@ -62,6 +64,17 @@ def settle_instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
     if instance != known:
         home.write_json(home.instance, asdict(instance))
     return instance
+
+
+def _require_valid(wanted: Mapping[str, Any]) -> None:
+    """Refuse what Docker or compose would refuse later, when <home> is bound to it already."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", wanted["name"]):
+        wrong = f"{wanted['name']!r} should be lower-case letters, digits and dashes, 40 at the most"
+        raise UsageError(sentence("mcp_stack_instance", wrong))
+    ports = (int(wanted["port"]), int(wanted["direct_port"]))
+    if not all(1 <= port <= 65535 for port in ports) or ports[0] == ports[1]:
+        wrong = f"{ports[0]} and {ports[1]} should be two ports from 1 to 65535"
+        raise UsageError(sentence("mcp_stack_port and mcp_stack_direct_port", wrong))
 
 
 def _require_subnet(subnet: str) -> None:

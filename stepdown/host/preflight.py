@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable
@@ -33,15 +35,33 @@ def problems(
     free = shutil.disk_usage(home.path).free // 2**20
     if free < DISK_MIB:
         found.append(f"{free} MiB are free below {home.path}, {DISK_MIB} MiB are needed. Run: docker system df")
-    names = {container.name for container in running if container.running}
-    if "gateway" not in names:
+    published = published_ports(running)
+    if instance.port not in published:
         found += port_taken(instance.port, "STEPDOWN_PORT")
-    if facts["direct_port"] and not names & set(facts["containers"]):
+    if facts["direct_port"] and instance.direct_port not in published:
         found += port_taken(instance.direct_port, "STEPDOWN_DIRECT_PORT")
+    cpus = max(container["cpus"] for container in facts["containers"].values())
+    found += cpus_lacking(cpus)
     default = home.data / "workspace"
     if instance.workspace != str(default) and not Path(instance.workspace).is_dir():
         found.append(f"the workspace {instance.workspace} is not there. Run: mkdir -p {instance.workspace}")
     return found
+
+
+def published_ports(running: Iterable[engine.Container]) -> frozenset[int]:
+    """Ports of 127.0.0.1 that the instance's own running containers hold."""
+    texts = (container.ports for container in running if container.running)
+    return frozenset(int(port) for text in texts for port in re.findall(r"127\.0\.0\.1:(\d+)->", text))
+
+
+def cpus_lacking(needed: float) -> list[str]:
+    """One problem when a container may use more CPUs than this host has (Docker refuses such a limit), else none."""
+    have = os.cpu_count() or 1
+    return (
+        [f"a container is to have {needed:g} CPUs, this host has {have}. Lower cpus in the catalogue"]
+        if needed > have
+        else []
+    )
 
 
 def port_taken(port: int, variable: str) -> list[str]:

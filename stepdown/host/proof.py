@@ -58,3 +58,16 @@ def _not_proved(goal: Target, name: str, what: str) -> StepdownError:
     mine = [c for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name == name]
     words = engine.last_words(mine[0].id) if mine else "the container is gone"
     return StepdownError(sentence(f"plan {goal.plan}", f"{what}. {name} is {words}"))
+
+
+def unproved(goal: Target) -> list[str]:
+    """Containers of the plan with a server that gives no handshake now."""
+    token = tokens.read(goal.home.agent_token)
+    addresses = goal.release.addresses(goal.instance, goal.plan)
+    found = []
+    for name, facts in goal.facts["servers"].items():
+        try:
+            handshake(addresses[facts["container"]], CONTAINER_PORT, name, token, facts["probe"])
+        except HandshakeError:
+            found.append(facts["container"])
+    return list(dict.fromkeys(found))

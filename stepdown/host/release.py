@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -15,7 +17,7 @@ from typing import Any
 
 from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import engine, tokens
-from stepdown.host.home import Home, read_json
+from stepdown.host.home import Home, read_json, sync_directory
 from stepdown.host.instance import Instance, settle_instance
 from stepdown.shared import GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
 
@@ -75,7 +77,8 @@ def load(home: Home, release_id: str) -> Release:
 
 def staged(home: Home) -> list[str]:
     """Ids of the releases on this host, oldest first."""
-    found = [path for path in home.releases.glob("*") if (path / "release.json").is_file()]
+    whole = [path for path in home.releases.glob("*") if re.fullmatch(f"[0-9a-f]{{{ID_DIGITS}}}", path.name)]
+    found = [path for path in whole if (path / "release.json").is_file()]
     return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
@@ -95,6 +98,7 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         path = Path(folder)
         _unpack(archive, path)
         manifest = read_json(path / "manifest.json")
+        _require_whole(archive, path, manifest["files"])
         _require_images(manifest["images"])
         slot = _free_slot(home)
         release = Release(release_id, path, slot, manifest["images"], tuple(manifest["plans"]))
@@ -105,7 +109,9 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         for entry in (path, *path.rglob("*")):
             home.own(entry)
         path.chmod(0o755)
+        os.sync()  # every file of the release is on disk before its name is
         path.rename(home.releases / release_id)
+        sync_directory(home.releases)
         path.mkdir()  # for the temporary directory's own end
     return load(home, release_id), True
 
@@ -121,7 +127,7 @@ def identify(home: Home, archive: Path, wanted: Mapping[str, Any], environment: 
     digest.update(json.dumps(settings, sort_keys=True).encode())
     folder = home.secrets / "servers"
     key = tokens.read(home.agent_token).encode() if home.agent_token.is_file() else b""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(hmac.digest(key, path.read_bytes(), "sha256"))
     return digest.hexdigest()[:ID_DIGITS]
@@ -132,6 +138,7 @@ def prune(home: Home, keep: Sequence[str], remove_images: Callable[[Sequence[str
     before = images_staged(home)
     for release_id in staged(home):
         if release_id not in keep:
+            (home.releases / release_id / "release.json").unlink()  # a half-removed release is no release
             shutil.rmtree(home.releases / release_id)
     needed = images_staged(home)
     remove_images([reference for reference in before if reference not in needed])
@@ -149,12 +156,18 @@ def images_staged(home: Home) -> list[str]:
     return sorted({image["reference"] for id_ in staged(home) for image in load(home, id_).images.values()})
 
 
+def refresh_env(home: Home, instance: Instance, release: Release) -> None:
+    """Tell a staged release about today's ports and owner of the host."""
+    _write_env(home, instance, release, read_json(release.path / "release.json")["environment"])
+
+
 def point_current(home: Home, release: Release) -> None:
     """Make `current` name the release, in one step."""
     temporary = home.path / ".current"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("releases", release.id))
     temporary.replace(home.current)
+    sync_directory(home.path)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -172,6 +185,18 @@ def _unpack(archive: Path, folder: Path) -> None:
             target, stream = folder / member.name, tar.extractfile(member)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(stream.read() if stream else b"")
+
+
+def _require_whole(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
+    """Refuse an archive whose files are not those that its manifest was made with."""
+    found = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    if found != dict(digests):
+        odd = sorted({name for name, digest in {**found, **digests}.items() if found.get(name) != digests.get(name)})
+        raise StepdownError(sentence(str(archive), f"{', '.join(odd)} not as its manifest has it", run="./run build"))
 
 
 def _require_images(images: Mapping[str, Mapping[str, str]]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from stepdown.errors import StepdownError
 from stepdown.host import engine
 from stepdown.host.handshake import get_json
 from stepdown.host.home import Home
@@ -96,11 +94,3 @@ def table(document: dict[str, Any]) -> str:
     if last:
         lines.append(f"last switch: {last['from'] or 'nothing'} to {last['to']} in {last['seconds']:g} s")
     return "\n".join(lines)
-
-
-def require_readable(document: str) -> dict[str, Any]:
-    """A status document from the agent's stdout; StepdownError when it is none."""
-    try:
-        return dict(json.loads(document))
-    except ValueError as error:
-        raise StepdownError(f"status: the host agent answered no JSON: {document[:200]!r}") from error

@@ -16,12 +16,12 @@ from stepdown.host import edge, engine, gateway, journal, preflight, tokens
 from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
 from stepdown.host.instance import Instance, load_instance
-from stepdown.host.proof import prove_all
-from stepdown.host.release import load, point_current, prune, staged
+from stepdown.host.proof import prove_all, unproved
+from stepdown.host.release import load, point_current, prune, refresh_env, staged
 from stepdown.host.target import Target, target
 from stepdown.run import run
+from stepdown.shared import GRACE_SECONDS
 
-GRACE_SECONDS = 10
 POLL_SECONDS = 0.05
 KEPT_RELEASES = 3
 
@@ -70,17 +70,43 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **words)
     begun = _missing(goal, running)
     try:
-        edge.ensure(goal, running)
         _start(goal, running, begun)
-        proofs = prove_all(goal)
-        move(goal, goal.configuration(), goal.version)
+        proofs = _prove(goal, begun, current=(old.get("plan"), old.get("release")) == (goal.plan, goal.release.id))
     except BaseException as error:
-        _undo(goal, begun)
-        journal.append(goal.home.journal, "outcome", kind=kind, ok=False, error=_one_line(error), **words)
+        _give_up(goal, begun, error, kind, words)
         raise
-    with _uninterrupted():
+    with _uninterrupted():  # from here on a signal waits: the gateway is changed as a whole, or not at all
+        try:
+            edge.ensure(goal, running)
+            move(goal, goal.configuration(), goal.version)
+        except BaseException as error:
+            edge.restore(goal.home, old)
+            _give_up(goal, begun, error, kind, words)
+            raise
         seconds = round(time.monotonic() - started, 3)
-        return _finish(goal, old, running, begun, proofs, seconds, why, kind, words)
+        try:
+            return _finish(goal, old, running, begun, proofs, seconds, why, kind, words)
+        except (StepdownError, OSError) as error:
+            wrong = f"has the traffic, but what follows failed: {error}"
+            raise ChangedError(sentence(f"plan {goal.plan}", wrong, run="stepdown.pyz converge")) from error
+
+
+def _give_up(goal: Target, begun: list[str], error: BaseException, kind: str, words: dict[str, Any]) -> None:
+    _undo(goal, begun)
+    journal.append(goal.home.journal, "outcome", kind=kind, ok=False, error=_one_line(error), **words)
+
+
+def _prove(goal: Target, begun: list[str], *, current: bool) -> dict[str, Handshake]:
+    """Every server's proof. On the plan that the host is on, a container that runs and does not answer is made anew."""
+    try:
+        return prove_all(goal)
+    except StepdownError:
+        hung = [name for name in unproved(goal) if name not in begun] if current else []
+        if not hung:
+            raise
+        begun += hung
+        _start(goal, engine.containers(goal.instance.name), hung)
+        return prove_all(goal)
 
 
 def move(goal: Target, configuration: gateway.Configuration, version: str) -> None:
@@ -155,12 +181,17 @@ def converge(home: Home, *, why: str) -> tuple[Outcome | None, str]:
         ids = [container.id for container in engine.containers(instance.name) if container.release]
         engine.stop_and_remove(ids, GRACE_SECONDS)
         return None, "no switch was ever completed here: nothing runs"
-    return switch(target(home, load(home, chosen[0]), chosen[1]), why=why, kind="converge"), reason
+    outcome = switch(target(home, load(home, chosen[0]), chosen[1]), why=why, kind="converge")
+    if intent and not outcome.changed:  # all was done but the record of it
+        words = {"to": chosen[1], "release": chosen[0]}
+        journal.append(home.journal, "outcome", kind="converge", ok=True, **words)
+    return outcome, reason
 
 
 def _prepare(goal: Target) -> None:
     home = goal.home
     tokens.ensure(home)
+    refresh_env(home, goal.instance, goal.release)
     for container in goal.facts["containers"].values():
         for server in container["secrets"]:
             home.make_directory(home.secrets / "servers" / server, 0o700)
@@ -206,7 +237,7 @@ def _undo(goal: Target, begun: list[str]) -> None:
     """Take away what this switch started; the old plan still has the traffic."""
     with _uninterrupted():
         ids = [c.id for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name in begun]
-        engine.stop_and_remove(ids, 0)
+        engine.stop_and_remove(ids, GRACE_SECONDS)
 
 
 def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
@@ -217,13 +248,7 @@ def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
     deadline = time.monotonic() + max((_patience(goal.home, c) for c in old), default=0)
     while clusters and gateway.active_requests(goal.home, clusters) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)  # Envoy tells its active requests only when asked
-    try:
-        engine.stop_and_remove([container.id for container in old], GRACE_SECONDS)
-    except StepdownError as error:
-        undo = "stepdown.pyz converge"
-        raise ChangedError(
-            sentence(f"plan {goal.plan}", f"serves, but the old did not stop: {error}", run=undo)
-        ) from error
+    engine.stop_and_remove([container.id for container in old], GRACE_SECONDS)
     gateway.forget_others(goal.home, wanted, goal.version)
     return sorted({container.name for container in old})
 
@@ -245,11 +270,14 @@ def _write_plan(goal: Target, since: str) -> None:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Between the moved traffic and the record of it, INT and TERM wait."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    """INT, TERM and HUP wait, and are dropped at the end: what was begun is finished and told by its own outcome."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
+        while signal.sigtimedwait(signals - previous, 0):
+            pass  # one by one, until none is pending
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
@@ -264,8 +292,12 @@ def take_down(home: Home, instance: Instance) -> list[str]:
     found = engine.containers(instance.name)
     engine.stop_and_remove([container.id for container in found], GRACE_SECONDS)
     networks = run(commands.networks_of(engine.CLIENT, instance.name)).stdout.split()
-    if networks:
-        run((engine.CLIENT, "network", "rm", *networks))
+    try:
+        if networks:
+            run((engine.CLIENT, "network", "rm", *networks))
+    except StepdownError as error:
+        wrong = f"containers are gone, a network is not: {error}"
+        raise ChangedError(sentence("down", wrong, run="stepdown.pyz down")) from error
     home.state.unlink(missing_ok=True)
     shutil.rmtree(home.gateway_config, ignore_errors=True)
     journal.append(home.journal, "outcome", kind="down", ok=True)

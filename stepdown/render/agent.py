@@ -36,6 +36,7 @@ def _container(container: Container) -> dict[str, Any]:
         "image": container.image.name,
         "index": container.index,
         "memory_mib": container.memory_mib,
+        "cpus": container.cpus,
         "data": [server.name for server in container.servers if server.data],
         "secrets": {server.name: sorted(server.secrets.values()) for server in container.servers if server.secrets},
         "environment": sorted(set(container.environment.values())),

@@ -7,7 +7,7 @@ from typing import Any
 
 from stepdown.catalog import Server
 from stepdown.resolve import GATEWAY_MEMORY_MIB, Container, ResolvedPlan
-from stepdown.shared import CONTAINER_PORT, GATEWAY_PORT, variable
+from stepdown.shared import CONTAINER_PORT, DRAIN_SECONDS, GATEWAY_PORT, GRACE_SECONDS, variable
 
 GATEWAY_SCRATCH_MIB = 16
 GATEWAY_MEMORY = f"{GATEWAY_MEMORY_MIB}m"
@@ -39,6 +39,7 @@ def container_block(container: Container) -> dict[str, Any]:
     block: dict[str, Any] = {
         "image": f"${{{variable('IMAGE', container.image.name)}}}",
         "environment": {
+            "MCP_HOST_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "MCP_HOST_CONFIG": json.dumps(host_config(container), separators=(",", ":")).replace("$", "$$"),
             **{name: f"${{{source}:-}}" for name, source in container.environment.items()},
         },
@@ -123,7 +124,7 @@ def hardened(scratch_mib: int) -> dict[str, Any]:
         "security_opt": ["no-new-privileges:true"],
         "init": True,
         "restart": "unless-stopped",
-        "stop_grace_period": "15s",
+        "stop_grace_period": f"{GRACE_SECONDS}s",
         "pull_policy": "never",
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
     }

@@ -53,11 +53,13 @@ async def scan_tree(
     scratch: Path,
     limit_seconds: float,
     tree_limits: TreeLimits = TreeLimits(),  # noqa: B008 - frozen
+    gate: asyncio.Semaphore | None = None,
 ) -> ScanResult:
     """Scan the folder `source`, which is only read, with temporary files below `scratch`.
 
     Raises UsageError when `source` is no folder or larger than `tree_limits`. A scanner's failure raises nothing: it is
-    in the result. Cancelling ends every scanner and removes the temporary files first.
+    in the result. Scans that share a `gate` share its places for scanners. Cancelling ends every scanner and removes
+    the temporary files first.
     """
     ends = asyncio.get_running_loop().time() + limit_seconds
     work = Path(tempfile.mkdtemp(prefix="scan-", dir=scratch))
@@ -70,9 +72,9 @@ async def scan_tree(
         if wants_history and (source / REPOSITORY).exists():
             history = await mirror_history(source, work, max(0.1, ends - asyncio.get_running_loop().time()))
         subject = _Subject(work, snapshot, history, ends, limit_seconds)
-        gate = asyncio.Semaphore(AT_ONCE)
+        places = gate or asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_judge(gate, scanner, profile, subject)) for scanner in scanners]
+            tasks = [group.create_task(_judge(places, scanner, profile, subject)) for scanner in scanners]
         return _result([task.result() for task in tasks], subject)
     finally:
         await _in_thread(lambda: shutil.rmtree(work, ignore_errors=True))

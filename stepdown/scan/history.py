@@ -49,6 +49,14 @@ async def mirror_history(source: Path, scratch: Path, seconds: float) -> History
     counted = await execute(count, cwd=target, scratch=scratch, limits=limits)
     if counted.problem or counted.exit_code != 0:
         return f"git cannot count the commits: {counted.problem or counted.last_words}"
+    # git log stops at a missing object and gitleaks then says "no leaks": a history with holes is not judged
+    names = ("git", "rev-list", "--all", "--objects", "--missing=print")
+    listed = await execute(names, cwd=target, scratch=scratch, limits=limits)
+    if listed.problem or listed.exit_code != 0:
+        return f"git cannot list the history's objects: {listed.problem or listed.last_words}"
+    missing = sum(line.startswith(b"?") for line in listed.stdout.splitlines())
+    if missing:
+        return f"the history is not whole: {missing} object(s) are missing"
     return History(target, int(counted.stdout), (target / "shallow").exists())
 
 

@@ -22,6 +22,7 @@ from heimdall.store import LEASE_SECONDS, Request, Row, Store
 from heimdall.work import scan
 from heimdall.workspace import folder_in
 from stepdown.errors import StepdownError, sentence
+from stepdown.scan.core import AT_ONCE
 from stepdown.scan.scanners import Scanner
 
 POLL_SECONDS = 1.0  # how soon work is seen that another heimdall queued, finished or dropped
@@ -41,6 +42,7 @@ class ScanService:
         self._clock = clock
         self._owner = uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(AT_ONCE)  # all scans together: more scanners than cores only time out
         self._woken = asyncio.Event()
         self._changed = asyncio.Condition()
         self._store: Store | None = None
@@ -150,7 +152,7 @@ class ScanService:
 
     async def _run(self, row: Row) -> None:
         """One leased scan to its end. Without a lease nothing is written: who holds it writes."""
-        work = asyncio.create_task(scan(row.request, self._scanners, self.settings))
+        work = asyncio.create_task(scan(row.request, self._scanners, self.settings, self._gate))
         try:
             while not (await asyncio.wait({work}, timeout=RENEW_SECONDS))[0]:
                 if not await self._stored(lambda store: store.renew(self._owner, row.scan_id)):

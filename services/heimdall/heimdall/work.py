@@ -22,11 +22,11 @@ log = logging.getLogger("heimdall")
 
 
 async def scan(
-    request: Request, scanners: Sequence[Scanner], settings: Settings
+    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The result and the error of a scan: whatever goes wrong is an error that is stored, never a clean result."""
     try:
-        result = await (_scan_code if request.code is not None else _scan_path)(request, scanners, settings)
+        result = await (_scan_code if request.code is not None else _scan_path)(request, scanners, settings, gate)
     except UsageError as error:
         return None, str(error)
     except Exception:
@@ -36,22 +36,28 @@ async def scan(
     return result.document(), result.error
 
 
-async def _scan_path(request: Request, scanners: Sequence[Scanner], settings: Settings) -> ScanResult:
+async def _scan_path(
+    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+) -> ScanResult:
     # Looked up again: the workspace may have changed while the scan waited.
     folder = await asyncio.to_thread(folder_in, settings.workspace, request.path or "")
-    return await _scan(folder, request, scanners, settings)
+    return await _scan(folder, request, scanners, settings, gate)
 
 
-async def _scan_code(request: Request, scanners: Sequence[Scanner], settings: Settings) -> ScanResult:
+async def _scan_code(
+    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+) -> ScanResult:
     folder = Path(tempfile.mkdtemp(prefix="code-", dir=settings.scratch))
     try:
         (folder / (request.filename or "")).write_text(request.code or "", encoding="utf-8")
-        return await _scan(folder, request, scanners, settings)
+        return await _scan(folder, request, scanners, settings, gate)
     finally:
         shutil.rmtree(folder)
 
 
-async def _scan(folder: Path, request: Request, scanners: Sequence[Scanner], settings: Settings) -> ScanResult:
+async def _scan(
+    folder: Path, request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+) -> ScanResult:
     return await scan_tree(
         folder,
         scanners,
@@ -59,4 +65,5 @@ async def _scan(folder: Path, request: Request, scanners: Sequence[Scanner], set
         scratch=settings.scratch,
         limit_seconds=settings.scan_seconds,
         tree_limits=settings.tree,
+        gate=gate,
     )

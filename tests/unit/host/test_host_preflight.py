@@ -84,11 +84,13 @@ def test_what_runs_already_needs_no_memory_again(staging: Staging, monkeypatch: 
     """Its memory is not available any more because it has it; the same holds for the gateway's port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         release, _ = staging.stage(port=server.getsockname()[1])
-        running = [Container(name, name, release.id, True, "", "") for name in ("zen", "heimdall")]
-        running.append(Container("gateway", "gateway", "", True, "", ""))
+        running = [Container(name, name, release.id, True, "", "", "") for name in ("zen", "heimdall")]
+        running.append(
+            Container("gateway", "gateway", "", True, "", "", f"127.0.0.1:{server.getsockname()[1]}->8080/tcp")
+        )
         monkeypatch.setattr(preflight, "memory_available_mib", lambda: 100)
         assert [] == preflight.problems(staging.home, load_instance(staging.home), release, "C", running)
-        stopped = [Container(name, name, release.id, False, "", "") for name in ("zen", "heimdall", "gateway")]
+        stopped = [Container(name, name, release.id, False, "", "", "") for name in ("zen", "heimdall", "gateway")]
         assert 2 == len(preflight.problems(staging.home, load_instance(staging.home), release, "C", stopped))
 
 
@@ -99,5 +101,7 @@ def test_plan_d_needs_its_own_port(staging: Staging, roomy: None) -> None:
         instance = load_instance(staging.home)
         (problem,) = preflight.problems(staging.home, instance, release, "D", ())
         assert "STEPDOWN_DIRECT_PORT" in problem
-        monolith = Container("monolith", "monolith", release.id, True, "", "")
+        monolith = Container(
+            "monolith", "monolith", release.id, True, "", "", f"127.0.0.1:{instance.direct_port}->8080/tcp"
+        )
         assert [] == preflight.problems(staging.home, instance, release, "D", [monolith])

@@ -124,7 +124,7 @@ def test_the_last_address_of_the_last_slot_is_in_the_subnet() -> None:
 def test_more_releases_than_slots_are_refused(staging: Staging) -> None:
     """The message says how many there are and what to do."""
     for number in range(module.SLOTS):
-        folder = staging.home.releases / f"r{number}"
+        folder = staging.home.releases / f"{number:012x}"
         folder.mkdir()
         (folder / "release.json").write_text(json.dumps({"slot": number, "images": {}, "plans": []}))
     with pytest.raises(StepdownError, match="holds 14 releases; remove one that is not in use"):
