@@ -91,7 +91,7 @@ def activate(home: Home, new: Configuration, wanted: str, keep: tuple[dict[str, 
         for name, assignment in new.endpoints.items():
             _write(home, f"endpoints/{name}.json", wanted, [assignment])
         _write(home, "clusters.json", f"{wanted}+{len(both)}", both)
-        _wait(home, refused, lambda: names <= _active_clusters(home), f"clusters {', '.join(sorted(names))}")
+        _wait(home, refused, lambda: names <= _ready_clusters(home), f"clusters {', '.join(sorted(names))}")
         _write(home, "routes.json", wanted, [new.routes])
         _wait(home, refused, lambda: routes_version(home) == wanted, f"routes {wanted}")
     except BaseException:
@@ -180,9 +180,14 @@ def _routes_dump(home: Home) -> dict[str, Any]:
     return _dump(home, "RoutesConfigDump")
 
 
-def _active_clusters(home: Home) -> set[str]:
+def _ready_clusters(home: Home) -> set[str]:
+    """Clusters that Envoy has taken and whose server it finds healthy: a call there is answered."""
     entries = _dump(home, "ClustersConfigDump").get("dynamic_active_clusters", [])
-    return {entry["cluster"]["name"] for entry in entries}
+    active = {entry["cluster"]["name"] for entry in entries}
+    stats = _admin(home, "/stats?format=json&filter=membership_healthy$").get("stats", [])
+    end = ".membership_healthy"
+    healthy = {stat["name"][len("cluster.") : -len(end)] for stat in stats if stat.get("value", 0) > 0}
+    return active & healthy
 
 
 def _dump(home: Home, kind: str) -> dict[str, Any]:

@@ -304,3 +304,29 @@ def test_check_says_what_would_change_and_changes_nothing(stack: Stack) -> None:
     assert "changed=2" in done.stdout
     after = (stack.containers(), release.staged(Home(stack.home)), (stack.home / "journal.jsonl").read_bytes())
     assert before == after
+
+
+def test_a_changed_port_that_is_taken_leaves_the_gateway_alone(stack: Stack) -> None:
+    """Asked to move to a port that another program has, deploy exits 1; the gateway serves on at its old port."""
+    before = stack.containers()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        done = stack.run("deploy", STEPDOWN_PORT=str(holder.getsockname()[1]))
+    assert (1, before) == (done.returncode, stack.containers())
+    assert "cannot be had" in done.stderr
+    assert answers(stack)
+    assert f":{stack.port}/" in stack.run("client.config").stdout
+
+
+def test_a_container_that_hangs_is_made_anew(stack: Stack) -> None:
+    """A server that runs and does not answer: the next deploy replaces its container and leaves the others."""
+    assert stack.run("deploy").returncode == 0
+    before = stack.containers()
+    docker("pause", before["heimdall"])
+    done = stack.run("deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = stack.containers()
+    assert before["zen"] == after["zen"]
+    assert before["heimdall"] != after["heimdall"]
+    assert answers(stack, "heimdall")

@@ -135,3 +135,15 @@ async def test_two_scans_read_the_same(repository: Path, real_scanners: tuple[Sc
     """Findings have one order and stable fingerprints."""
     one, two = [await _scan(repository, real_scanners) for _ in range(2)]
     assert one.findings == two.findings
+
+
+async def test_a_history_with_a_hole_is_not_judged(
+    repository: Path, git: Git, real_scanners: tuple[Scanner, ...]
+) -> None:
+    """git log stops at an object that is gone, and gitleaks then finds nothing: that must not pass for clean."""
+    blob = git(repository, "rev-parse", "HEAD:broken.py").strip()
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    result = await _scan(repository, real_scanners)
+    outcome = next(o for o in result.scanners if o.name == "gitleaks-history")
+    assert ("failed", "failed") == (result.status, outcome.outcome)
+    assert "not whole: 1 object(s) are missing" in (outcome.reason or "")
