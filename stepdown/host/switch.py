@@ -282,7 +282,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
     return text.splitlines()[0][:300]
 
 
