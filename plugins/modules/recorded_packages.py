@@ -96,16 +96,20 @@ def install(record: Path, missing: list[str], facts: dict[str, Any]) -> list[str
     return sorted(came)
 
 
+def require_unneeded(record: Path, packages: list[str]) -> None:
+    """Refuse when packages of others would go with these; apt itself removes them without a word."""
+    simulated = call("apt-get", "--simulate", "--quiet", "purge", *packages) if packages else ""
+    others = sorted(set(re.findall(r"(?m)^(?:Purg|Remv) (\S+)", simulated)) - set(packages))
+    if others:
+        raise ProgramError(
+            f"{', '.join(others)} came later and need what is recorded in {record}; nothing was removed. "
+            f"Remove them first, or delete {record} to keep the packages"
+        )
+
+
 def purge(record: Path, packages: list[str]) -> None:
-    """Purge what is recorded and still there, and forget it; refuses when others would go with it."""
+    """Purge what is recorded and still there, and forget it."""
     if packages:
-        simulated = call("apt-get", "--simulate", "--quiet", "purge", *packages)
-        others = sorted(set(re.findall(r"(?m)^(?:Purg|Remv) (\S+)", simulated)) - set(packages))
-        if others:
-            raise ProgramError(
-                f"{', '.join(others)} came later and need what is recorded in {record}; nothing was removed. "
-                f"Remove them first, or delete {record} to keep the packages"
-            )
         call("apt-get", "purge", "-y", "-qq", PATIENCE, *packages)
     record.unlink()
     if not any(record.parent.iterdir()):
@@ -134,6 +138,7 @@ def main() -> None:
         else:
             packages = [name for name in earlier if name in there]
             changed = record.is_file()
+            require_unneeded(record, packages)
         if changed and not module.check_mode:
             if present:
                 packages = install(record, packages, module.params["facts"])

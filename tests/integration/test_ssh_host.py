@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -13,22 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stepdown import commands, images
-from tests.integration.conftest import ROOT, Stack, docker
+from tests.hosts import machine
+from tests.integration.conftest import ROOT, Stack
 from tests.integration.test_operations import until
 
 pytestmark = pytest.mark.engine
 
-PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "sudo"),
-    *("iproute2", "iptables", "ca-certificates", "procps"),
-)
-# systemd as PID 1, and a Docker engine inside, without --privileged
-RIGHTS = (
-    *("--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--security-opt", "seccomp=unconfined"),
-    *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
-    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "--stop-signal", "SIGRTMIN+3"),
-)
 ASK = """
 import json, sys, urllib.request
 token = open("/opt/stepdown/secrets/client_token").read().strip()
@@ -65,41 +54,19 @@ def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
         pytest.skip("no ssh client on this machine; apt-get install openssh-client")
     folder = tmp_path_factory.mktemp("ssh")
     name = f"{stack.name}-host"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
-    volume = f"{name}-docker"
-    publish = ("--publish", "127.0.0.1::22", "--volume", f"{volume}:/var/lib/docker")
-    docker("run", "--detach", "--name", name, *RIGHTS, *publish, _image(folder), "/lib/systemd/systemd")
     try:
-        key = (folder / "key.pub").read_text()
-        write = f"mkdir -p ~/.ssh && echo '{key.strip()}' >~/.ssh/authorized_keys"
-        docker("exec", name, "sh", "-c", write)
-        made = Host(name, _inventory(folder, name))
-        until(lambda: made.inside("systemctl", "is-active", "ssh", check=False).strip() == "active", "sshd is up")
-        yield made
+        reached = machine.up(name, folder)
+        yield Host(name, _inventory(folder, reached))
     finally:
-        docker("rm", "--force", name)
-        docker("volume", "rm", volume)
+        machine.down(name)
 
 
-def _image(folder: Path) -> str:
-    tag = f"stepdown-test/host:{hashlib.sha256(repr(PACKAGES).encode()).hexdigest()[:12]}"
-    if subprocess.run(["docker", "image", "inspect", tag], capture_output=True, check=False).returncode:
-        images.require_mmdebstrap(print)
-        argv = list(commands.mmdebstrap("bookworm", PACKAGES, str(folder / "host.tar")))
-        argv[argv.index("--variant=essential")] = "--variant=apt"
-        subprocess.run(argv, check=True, capture_output=True, timeout=600)
-        docker("import", "--change", "LABEL stepdown.test=host", str(folder / "host.tar"), tag)
-        (folder / "host.tar").unlink()
-    return tag
-
-
-def _inventory(folder: Path, name: str) -> Path:
-    port = docker("port", name, "22/tcp").splitlines()[0].rpartition(":")[2]
+def _inventory(folder: Path, reached: machine.Machine) -> Path:
     reach = {
-        "ansible_host": "127.0.0.1",
-        "ansible_port": int(port),
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(folder / "key"),
+        "ansible_host": reached.address,
+        "ansible_port": reached.port,
+        "ansible_user": reached.user,
+        "ansible_ssh_private_key_file": reached.identity_file,
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
     }
     path = folder / "inventory" / "hosts.yml"

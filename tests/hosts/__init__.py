@@ -1,0 +1,1 @@
+"""Machines to try roles on: systemd containers reached over SSH, and what their scenarios assert (testinfra)."""
