@@ -21,7 +21,7 @@ DOCUMENTATION = r"""
 module: recorded_packages
 short_description: Installs Debian packages and records what came with them
 description:
-  - C(present) installs what is missing, without recommended packages, and adds every package that was new to the record.
+  - C(present) installs what is missing, without recommended packages, and records every package that was new.
   - C(absent) purges the packages of the record and removes it. It refuses when packages of others would go with them.
   - Check mode says which of the named packages are missing; it asks no package archive.
 options:
@@ -78,8 +78,9 @@ def write(record: Path, packages: set[str], facts: dict[str, Any]) -> None:
         stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())
-    os.chmod(stream.name, 0o644)
-    os.replace(stream.name, record)
+    written = Path(stream.name)
+    written.chmod(0o644)
+    written.replace(record)
 
 
 def install(record: Path, missing: list[str], facts: dict[str, Any]) -> list[str]:

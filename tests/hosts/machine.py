@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import json
 import secrets
-import subprocess
+import socket
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -53,11 +53,12 @@ def up(name: str, folder: Path, user: str = "root") -> Machine:
     for old in (key, key.with_suffix(".pub")):
         old.unlink(missing_ok=True)
     run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)))
-    publish = ("--publish", "127.0.0.1::22", "--volume", f"{name}-docker:/var/lib/docker")
+    port = free_port()  # fixed, so that it is the same after the machine was stopped and started again
+    publish = ("--publish", f"127.0.0.1:{port}:22", "--volume", f"{name}-docker:/var/lib/docker")
     run(("docker", "run", "--detach", "--name", name, *RIGHTS, *publish, image(folder), "/lib/systemd/systemd"))
     _admit(name, user, key.with_suffix(".pub").read_text(encoding="ascii").strip(), folder)
     _wait_for_ssh(name)
-    return Machine(name, "127.0.0.1", port_of(name), user, str(key))
+    return Machine(name, "127.0.0.1", port, user, str(key))
 
 
 def down(name: str) -> None:
@@ -66,9 +67,11 @@ def down(name: str) -> None:
     run(("docker", "volume", "rm", f"{name}-docker"), check=False)
 
 
-def port_of(name: str) -> int:
-    """The port of 127.0.0.1 that its SSH server has; another one after each start."""
-    return int(run(("docker", "port", name, "22/tcp")).stdout.splitlines()[0].rpartition(":")[2])
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def image(folder: Path) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a host is, as JSON: packages, units, users, groups, links, firewall, sysctl values and files with their content.
+"""What a host is, as JSON: packages, units, accounts, links, firewall, sysctl values, what Docker has, files with their content.
 
 Runs as root on the host, standard library only. What changes by itself or by looking (logs, caches, package lists,
 the clock) is left out, each with its reason.
@@ -35,6 +35,13 @@ LEFT_OUT = (
     "/etc/ld.so.cache",  # rewritten by every package
     "/etc/mtab",
 )
+SYSCTL = ("net.core.somaxconn", "net.ipv4.ip_forward", "fs.inotify.max_user_instances", "fs.inotify.max_user_watches")
+DOCKER = (
+    ("ps", "--all", "--format", "container {{.Names}}"),
+    ("image", "ls", "--format", "image {{.Repository}}:{{.Tag}}"),
+    ("network", "ls", "--format", "network {{.Name}}"),
+    ("volume", "ls", "--format", "volume {{.Name}}"),
+)
 BACKUPS = re.compile(r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$")  # of the account tools
 CACHED = re.compile(r"/__pycache__(/|$)")  # Python's own
 
@@ -51,9 +58,9 @@ def files() -> dict[str, str]:
     """Path to mode, owner and a digest of the content or the link's target."""
     found = {}
     for folder, names, leaves in os.walk("/"):
-        names[:] = [name for name in names if _counts(os.path.join(folder, name))]
-        for name in (*names, *leaves):
-            path = os.path.join(folder, name)
+        prefix = folder.rstrip("/")
+        names[:] = [name for name in names if _counts(f"{prefix}/{name}")]
+        for path in (f"{prefix}/{name}" for name in (*names, *leaves)):
             if _counts(path):
                 found[path] = _describe(path)
     return found
@@ -67,14 +74,14 @@ def _describe(path: str) -> str:
     status = os.lstat(path)
     text = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
     if stat.S_ISLNK(status.st_mode):
-        return f"{text} -> {os.readlink(path)}"
+        return f"{text} -> {Path(path).readlink()}"
     if stat.S_ISREG(status.st_mode):
         return f"{text} {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
     return text
 
 
 def firewall() -> list[str]:
-    """Rules of nftables and iptables without counters; iptables-nft leaves its empty standard chains once it was asked."""
+    """Rules of iptables without counters; its empty standard chains appear with the first look and do not count."""
     rules = said("iptables-save").splitlines() + said("ip6tables-save").splitlines()
     kept = [re.sub(r" ?\[\d+:\d+\]", "", rule) for rule in rules]
     return sorted(rule for rule in kept if rule.startswith("-A") or re.match(r":\S+ (?!ACCEPT)", rule))
@@ -84,9 +91,6 @@ def snapshot() -> dict[str, object]:
     """The whole description."""
     units = said("systemctl", "list-unit-files", "--no-legend", "--plain", "--no-pager").splitlines()
     active = said("systemctl", "list-units", "--type=service,socket,timer", "--state=active", "--plain", "--no-legend")
-    sysctl = said(
-        "sysctl", "net.core.somaxconn", "net.ipv4.ip_forward", "fs.inotify.max_user_instances", "vm.swappiness"
-    )
     return {
         "packages": sorted(
             said("dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n").splitlines()
@@ -100,7 +104,8 @@ def snapshot() -> dict[str, object]:
         "links": sorted(re.findall(r"(?m)^\d+: ([^:@]+)", said("ip", "-o", "link"))),
         "tables": sorted(re.findall(r"(?m)^table .*", said("nft", "list", "tables"))),
         "firewall": firewall(),
-        "sysctl": sorted(sysctl.splitlines()),
+        "sysctl": said("sysctl", *SYSCTL).splitlines(),
+        "docker": sorted(line for words in DOCKER for line in said("docker", *words).splitlines()),
         "files": files(),
     }
 

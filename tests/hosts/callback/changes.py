@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -28,12 +29,12 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        self._append({"playbook": os.path.basename(playbook._file_name), "check": bool(context.CLIARGS.get("check"))})
+        self._append({"playbook": Path(playbook._file_name).name, "check": bool(context.CLIARGS.get("check"))})
 
     def v2_runner_on_ok(self, result: Any) -> None:
         if result.is_changed():
             self._append({"host": result._host.get_name(), "changed": result._task.get_name()})
 
     def _append(self, row: dict[str, Any]) -> None:
-        with open(os.environ["STEPDOWN_CHANGES"], "a", encoding="utf-8") as stream:
+        with Path(os.environ["STEPDOWN_CHANGES"]).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
