@@ -34,10 +34,10 @@ def lint(_context: Context) -> None:
 
 
 def tests() -> Collection:
-    """`test` and `test.unit`, `test.contract`, `test.integration`."""
+    """`test` and `test.unit`, `test.contract`, `test.integration`, `test.molecule`."""
     collection = Collection("test")
     collection.add_task(gate, default=True)
-    for task in (unit, contract, integration):
+    for task in (unit, contract, integration, molecule):
         collection.add_task(task)
     return collection
 
@@ -68,6 +68,12 @@ def contract(_context: Context, match: str = "") -> None:
 def integration(_context: Context, match: str = "") -> None:
     """Run the tests on a real Docker engine."""
     _pytest("tests/integration", match=match)
+
+
+@door.command(help={"match": "only scenarios whose name matches, e.g. docker_engine"})
+def molecule(_context: Context, match: str = "") -> None:
+    """Run the scenarios of the roles on systemd hosts over SSH, two at a time."""
+    _pytest("tests/molecule", match=match)
 
 
 def _pytest(*words: str, match: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from stepdown.errors import ChangedError, StepdownError, UsageError, sentence
-from stepdown.host import engine, journal, lock, preflight, release, status, switch
-from stepdown.host.home import Home
-from stepdown.host.instance import load_instance
-from stepdown.host.target import target
+from stepdown.host import engine, journal, lock, preflight, release, server_secrets, status, switch, tokens
+from stepdown.host.home import Home, same_file
+from stepdown.host.instance import load_instance, settle_instance
+from stepdown.host.target import Target, target
 
 FIRST_PLAN = "C"
 
@@ -63,18 +64,24 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
         if name in ("stage", "images"):
             command.add_argument("--archive", required=True, help="the release's tar file")
+        if name == "images":
+            command.add_argument("--load", metavar="PARCEL", help="load those that are missing from this `docker save`")
         if name == "stage":
             command.add_argument("--compose", metavar="FILE", help="docker-compose, for hosts without the plugin")
         if name == "secret":
             command.add_argument("name", metavar="SERVER/NAME", help="for example zen/api_key")
         if name == "down":
             command.add_argument("--purge", action="store_true", help="also remove <home>, data included, and images")
-        if name in ("stage", "switch", "down"):
+            command.add_argument("--instance", metavar="NAME", help="whose containers, where <home> does not say it")
+        if name in ("stage", "images", "switch", "down"):
             command.add_argument("--check", action="store_true", help="say what would change, change nothing")
         if name == "switch":
             command.add_argument("--to", metavar="PLAN", help="A, B, C or D; without it the plan that the host is on")
             command.add_argument("--release", metavar="ID", help="a staged release; without it the current one")
             command.add_argument("--why", default="by hand", help="reason, for the journal")
+            command.add_argument(
+                "--settings", action="store_true", help="with --check: settings on stdin, as stage has"
+            )
         if name == "journal":
             command.add_argument("--last", type=int, default=20, metavar="N", help="entries to print (20)")
     return parser
@@ -82,17 +89,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stage(home: Home, options: argparse.Namespace) -> int:
     settings = json.load(sys.stdin)
-    archive = Path(options.archive)
-    engine.require_engine()
+    archive, given = Path(options.archive), settings.get("secrets", {})
     if options.check:
-        release_id = release.identify(home, archive, settings["instance"], settings["environment"])
+        release_id = release.identify(home, archive, settings["instance"], settings["environment"], given)
         new = release_id not in release.staged(home)
-        _print(options, {"release": release_id, "changed": new}, f"release {release_id} {'new' if new else 'staged'}")
+        changed = new or any(not same_file(*pair) for pair in _programs(home, options.compose))
+        text = f"release {release_id} {'new' if new else 'staged'}"
+        _print(options, {"release": release_id, "changed": changed}, text)
         return 0
+    engine.require_engine()
     home.prepare()
     with lock.hold(home.lock, "stage"):
         _require_port(home, settings["instance"])
         updated = _install_agent(home, options.compose)
+        tokens.ensure(home)  # before secrets: their hashes need its key
+        for name, value in given.items():
+            server_secrets.put(home, name, value)
         staged, new = release.stage(home, archive, settings["instance"], settings["environment"])
         if new:
             images = [image["reference"] for image in staged.images.values()]
@@ -112,44 +124,53 @@ def _require_port(home: Home, wanted: dict[str, Any]) -> None:
 
 
 def _images(_home: Home, options: argparse.Namespace) -> int:
-    engine.require_engine()
-    missing = release.images_missing(Path(options.archive))
-    _print(options, {"missing": missing}, "\n".join(missing) or "none is missing")
+    archive = Path(options.archive)
+    if options.check and not engine.answers():  # a host that is to get an engine lacks them all
+        missing = release.images_packed(archive)
+    else:
+        engine.require_engine()
+        missing = release.images_missing(archive)
+    if options.load and missing and not options.check:
+        engine.load_images(Path(options.load))
+        still = release.images_missing(archive)
+        if still:
+            raise ChangedError(sentence(options.load, f"lacks {', '.join(still)} as the release has them"))
+    changed = bool(options.load and missing)
+    _print(options, {"changed": changed, "missing": missing}, "\n".join(missing) or "none is missing")
     return 0
 
 
-def _install_agent(home: Home, compose: str | None) -> bool:
-    """Put this program, and compose where the engine's client has no plugin, below <home>; whether either was new."""
+def _programs(home: Home, compose: str | None) -> list[tuple[Path, Path]]:
+    """What belongs below <home>: this program, and compose where the engine's client has no plugin."""
     wanted = [(Path(sys.argv[0]).resolve(), home.agent)]
     if compose and not engine.has_compose_plugin():
-        home.make_directory(home.compose_plugin.parent, 0o755)
         wanted.append((Path(compose), home.compose_plugin))
-    updated = [home.install(source, target) for source, target in wanted]
+    return wanted
+
+
+def _install_agent(home: Home, compose: str | None) -> bool:
+    """Put the programs below <home>; whether one was new."""
+    updated = []
+    for source, target_ in _programs(home, compose):
+        home.make_directory(target_.parent, 0o755)
+        updated.append(home.install(source, target_))
     return any(updated)
 
 
 def _secret(home: Home, options: argparse.Namespace) -> int:
-    server, _, name = options.name.partition("/")
-    if not name.isidentifier() or not server.replace("-", "_").isidentifier():
-        raise UsageError(sentence(f"secret {options.name!r}", "should be SERVER/NAME", run="… secret zen/api_key"))
     value = sys.stdin.read().rstrip("\n")
     home.prepare()
     with lock.hold(home.lock, f"secret {options.name}"):
-        path = home.secrets / "servers" / server / name
-        home.make_directory(path.parent, 0o700)
-        changed = not path.is_file() or path.read_text(encoding="utf-8") != value
-        if changed:
-            home.write(path, value, 0o400)
-            journal.append(home.journal, "secret", by=journal.caller(), name=options.name)
+        changed = server_secrets.put(home, options.name, value)
     text = f"secret {options.name} {'written' if changed else 'unchanged'}; it takes effect with the next deploy"
     _print(options, {"changed": changed}, text)
     return 0
 
 
 def _switch(home: Home, options: argparse.Namespace) -> int:
-    engine.require_engine()
     if options.check:
         return _preview(home, options, *_chosen(home, options))
+    engine.require_engine()
     if not home.instance.is_file():
         load_instance(home)  # says that nothing is deployed here
     with lock.hold(home.lock, f"switch to {options.to or 'the plan that the host is on'}"):
@@ -176,12 +197,16 @@ def _chosen(home: Home, options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _preview(home: Home, options: argparse.Namespace, release_id: str, plan: str) -> int:
-    if release_id not in release.staged(home):
-        _print(options, {"changed": True}, f"would stage release {release_id} and activate plan {plan}")
+    if release_id not in release.staged(home) or not engine.answers():
+        _print(options, {"changed": True}, f"would activate plan {plan} of release {release_id}")
         return 0
-    actions = switch.pending(target(home, release.load(home, release_id), plan))
+    known = load_instance(home)
+    wanted = json.load(sys.stdin)["instance"] if options.settings else vars(known)
+    goal = Target(home, settle_instance(home, wanted, record=False), release.load(home, release_id), plan)
+    changed = not switch.settled(goal, engine.containers(known.name))
+    actions = switch.pending(goal)
     text = "; ".join(f"{verb} {', '.join(names) or 'nothing'}" for verb, names in actions.items())
-    _print(options, {"changed": bool(actions["start"] or actions["stop"]), **actions}, f"would {text}")
+    _print(options, {"changed": changed, **actions}, f"would {text}")
     return 0
 
 
@@ -221,23 +246,20 @@ def _why(home: Home, options: argparse.Namespace) -> int:
 
 
 def _down(home: Home, options: argparse.Namespace) -> int:
-    instance = load_instance(home)
-    engine.require_engine()
-    if options.check:
-        there = sorted(container.name for container in engine.containers(instance.name))
-        changed = bool(there) or options.purge
-        _print(options, {"changed": changed, "removed": there}, f"would remove {', '.join(there) or 'no container'}")
-        return 0
-    with lock.hold(home.lock, "down"):
-        removed = switch.take_down(home, instance)
-        images = release.images_staged(home) if options.purge else []
-        engine.remove_images(images)
-        if options.purge:
-            home.purge()
-    text = f"removed: {', '.join(removed) or 'no container was there'}" + (
-        f"; {home.path} purged" if options.purge else ""
-    )
-    _print(options, {"changed": bool(removed) or options.purge, "removed": removed}, text)
+    instance = options.instance if options.instance and not home.instance.is_file() else load_instance(home).name
+    there = sorted(container.name for container in engine.containers(instance)) if engine.answers() else []
+    purged = options.purge and home.path.is_dir()
+    if not options.check:
+        with lock.hold(home.lock, "down") if home.lock.parent.is_dir() else contextlib.nullcontext():
+            if there or home.instance.is_file():
+                engine.require_engine()
+                switch.take_down(home, instance)
+            if purged:
+                engine.remove_images(release.images_staged(home))
+                home.purge()
+    verb = "would remove" if options.check else "removed"
+    text = f"{verb}: {', '.join(there) or 'no container'}" + (f", {home.path}" if purged else "")
+    _print(options, {"changed": bool(there) or purged, "removed": there}, text)
     return 0
 
 

@@ -44,6 +44,15 @@ def require_engine() -> str:
     raise StepdownError(sentence("docker", "no engine answers", run="./run deploy, as root, installs and starts one"))
 
 
+def answers() -> bool:
+    """Whether an engine is there and lets this user in."""
+    try:
+        require_engine()
+    except StepdownError:
+        return False
+    return True
+
+
 def containers(instance: str) -> tuple[Container, ...]:
     """Every container of the instance, running or not."""
     lines = run(commands.containers_of(CLIENT, instance)).stdout.splitlines()
@@ -67,7 +76,10 @@ def containers(instance: str) -> tuple[Container, ...]:
 
 def has_compose_plugin() -> bool:
     """Whether the client has compose as a plugin."""
-    return run((CLIENT, "compose", "version", "--short"), check=False).returncode == 0
+    try:
+        return run((CLIENT, "compose", "version", "--short"), check=False).returncode == 0
+    except CommandError:
+        return False  # no client, no plugin
 
 
 def compose_binary(home: Home) -> tuple[str, ...]:
@@ -98,6 +110,11 @@ def stop_and_remove(ids: Sequence[str], grace_seconds: int) -> None:
     if ids:
         run(commands.stop(CLIENT, ids, grace_seconds), timeout_seconds=grace_seconds + 60)
         run(commands.remove(CLIENT, ids))
+
+
+def load_images(parcel: Path) -> None:
+    """Load what `docker save` wrote."""
+    run((CLIENT, "load", "--quiet", "--input", str(parcel)))
 
 
 def remove_images(references: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import secrets
@@ -145,9 +146,9 @@ class Home:
 
     def install(self, source: Path, target: Path) -> bool:
         """Put an executable at `target` in one step; whether it differed."""
-        content = source.read_bytes()
-        if target.is_file() and target.read_bytes() == content:
+        if same_file(source, target):
             return False
+        content = source.read_bytes()
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         temporary.write_bytes(content)
         temporary.chmod(0o755)
@@ -158,10 +159,11 @@ class Home:
     def purge(self) -> None:
         """Remove all that the agent made below <home>, and <home> itself when nothing else is in it."""
         for name in ("releases", "edge", "run", "secrets", "data", "docker", "inbox"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
         for path in (self.current, self.instance, self.state, self.journal, self.agent):
             path.unlink(missing_ok=True)
-        if not any(self.path.iterdir()):
+        if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 
     def write_json(self, path: Path, data: Any, mode: int = 0o644) -> None:
@@ -179,6 +181,11 @@ def read_json(path: Path) -> Any:
         raise StepdownError(sentence(str(path), "may not be read by this user; use the one that deployed")) from error
     except ValueError as error:
         raise StepdownError(sentence(str(path), f"is no valid JSON ({error})", run="./run deploy")) from error
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are there with the same content."""
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def sync_directory(path: Path) -> None:

@@ -40,8 +40,11 @@ def load_instance(home: Home) -> Instance:
     return Instance(**read_json(home.instance))
 
 
-def settle_instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
-    """The recorded instance with today's ports and workspace; its name and subnet are fixed once it exists."""
+def settle_instance(home: Home, wanted: Mapping[str, Any], *, record: bool = True) -> Instance:
+    """The recorded instance with today's ports and workspace; its name and subnet are fixed once it exists.
+
+    Written down unless `record` is false.
+    """
     known = Instance(**read_json(home.instance)) if home.instance.is_file() else None
     if known and known.name != wanted["name"]:
         raise UsageError(
@@ -61,7 +64,7 @@ def settle_instance(home: Home, wanted: Mapping[str, Any]) -> Instance:
         subnet=subnet or (known.subnet if known else _free_subnet(wanted["name"])),
         workspace=wanted.get("workspace") or str(home.data / "workspace"),
     )
-    if instance != known:
+    if record and instance != known:
         home.write_json(home.instance, asdict(instance))
     return instance
 

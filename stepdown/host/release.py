@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stepdown.errors import StepdownError, UsageError, sentence
-from stepdown.host import engine, tokens
+from stepdown.host import engine, server_secrets, tokens
 from stepdown.host.home import Home, read_json, sync_directory
 from stepdown.host.instance import Instance, settle_instance
 from stepdown.shared import GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
@@ -116,20 +115,25 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
     return load(home, release_id), True
 
 
-def identify(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+def identify(
+    home: Home,
+    archive: Path,
+    wanted: Mapping[str, Any],
+    environment: Mapping[str, str],
+    given: Mapping[str, str] | None = None,
+) -> str:
     """The id of a release: sha256 over its archive (bundles, image ids), settings that containers see, and secrets.
 
-    Secrets count by a keyed hash, so that a rotated one makes a new release that starts beside the old.
+    Secrets count by a keyed hash, so that a rotated one makes a new release that starts beside the old; those `given`
+    count as if they were written already.
     """
     workspace = wanted.get("workspace") or str(home.data / "workspace")
     settings = {"environment": dict(environment), "workspace": workspace, "direct_port": int(wanted["direct_port"])}
     digest = hashlib.sha256(archive.read_bytes())
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    folder = home.secrets / "servers"
-    key = tokens.read(home.agent_token).encode() if home.agent_token.is_file() else b""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(hmac.digest(key, path.read_bytes(), "sha256"))
+    for name, keyed in server_secrets.digests(home, given or {}).items():
+        digest.update(name.encode())
+        digest.update(keyed)
     return digest.hexdigest()[:ID_DIGITS]
 
 
@@ -149,6 +153,13 @@ def images_missing(archive: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         _unpack(archive, Path(folder))
         return _absent(read_json(Path(folder, "manifest.json"))["images"])
+
+
+def images_packed(archive: Path) -> list[str]:
+    """References of a packed release's images."""
+    with tempfile.TemporaryDirectory() as folder:
+        _unpack(archive, Path(folder))
+        return sorted(image["reference"] for image in read_json(Path(folder, "manifest.json"))["images"].values())
 
 
 def images_staged(home: Home) -> list[str]:

@@ -15,7 +15,7 @@ from stepdown.errors import ChangedError, StepdownError, sentence
 from stepdown.host import edge, engine, gateway, journal, preflight, tokens
 from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
-from stepdown.host.instance import Instance, load_instance
+from stepdown.host.instance import load_instance
 from stepdown.host.proof import prove_all, unproved
 from stepdown.host.release import load, point_current, prune, refresh_env, staged
 from stepdown.host.target import Target, target
@@ -57,7 +57,7 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     """Bring the host to `goal`. Raises StepdownError with the old plan serving, or ChangedError once traffic moved."""
     running = engine.containers(goal.instance.name)
     _prepare(goal)
-    if _settled(goal, running):
+    if settled(goal, running):
         return Outcome(False, goal.plan, goal.release.id, 0.0, (), (), tuple(goal.facts["containers"]))
     found = preflight.problems(goal.home, goal.instance, goal.release, goal.plan, running)
     if found:
@@ -164,7 +164,7 @@ def converge(home: Home, *, why: str) -> tuple[Outcome | None, str]:
     state = read_state(home)
     intent = journal.unfinished(journal.read(home.journal).entries)
     if intent and intent["kind"] == "down":
-        take_down(home, load_instance(home))
+        take_down(home, load_instance(home).name)
         return None, "an unfinished down was finished: nothing runs"
     if intent and gateway.serving(home) == gateway.version(intent["release"], intent["to"]):
         chosen, reason = (
@@ -204,7 +204,8 @@ def _prepare(goal: Target) -> None:
         _write_plan(goal, journal.now())
 
 
-def _settled(goal: Target, running: tuple[engine.Container, ...]) -> bool:
+def settled(goal: Target, running: tuple[engine.Container, ...]) -> bool:
+    """Whether the host is on `goal` already, every server of it answering; changes nothing."""
     state = read_state(goal.home)
     if not state or (state["plan"], state["release"]) != (goal.plan, goal.release.id):
         return False
@@ -286,12 +287,14 @@ def _one_line(error: BaseException) -> str:
     return text.splitlines()[0][:300]
 
 
-def take_down(home: Home, instance: Instance) -> list[str]:
-    """Stop and remove every container and network of the instance; returns the containers' names."""
-    journal.append(home.journal, "intent", kind="down", by=journal.caller(), why="down", release="", to="")
-    found = engine.containers(instance.name)
+def take_down(home: Home, instance: str) -> list[str]:
+    """Stop and remove every container and network of the instance named; returns the containers' names."""
+    journaled = home.journal.is_file()  # not where <home> was lost, or nothing was ever deployed
+    if journaled:
+        journal.append(home.journal, "intent", kind="down", by=journal.caller(), why="down", release="", to="")
+    found = engine.containers(instance)
     engine.stop_and_remove([container.id for container in found], GRACE_SECONDS)
-    networks = run(commands.networks_of(engine.CLIENT, instance.name)).stdout.split()
+    networks = run(commands.networks_of(engine.CLIENT, instance)).stdout.split()
     try:
         if networks:
             run((engine.CLIENT, "network", "rm", *networks))
@@ -299,6 +302,8 @@ def take_down(home: Home, instance: Instance) -> list[str]:
         wrong = f"containers are gone, a network is not: {error}"
         raise ChangedError(sentence("down", wrong, run="stepdown.pyz down")) from error
     home.state.unlink(missing_ok=True)
-    shutil.rmtree(home.gateway_config, ignore_errors=True)
-    journal.append(home.journal, "outcome", kind="down", ok=True)
+    if home.gateway_config.is_dir():
+        shutil.rmtree(home.gateway_config)
+    if journaled:
+        journal.append(home.journal, "outcome", kind="down", ok=True)
     return sorted(container.name for container in found)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a host is, as JSON: packages, units, accounts, links, firewall, sysctl values, what Docker has, files with their content.
+"""What a host is, as JSON: packages, units, accounts, links, firewall, sysctl values, containers, files and content.
 
 Runs as root on the host, standard library only. What changes by itself or by looking (logs, caches, package lists,
 the clock) is left out, each with its reason.
@@ -42,6 +42,7 @@ DOCKER = (
     ("network", "ls", "--format", "network {{.Name}}"),
     ("volume", "ls", "--format", "volume {{.Name}}"),
 )
+OWN_BOOKS = "/var/lib/containerd/"  # a running engine's; the folder itself counts
 BACKUPS = re.compile(r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$")  # of the account tools
 CACHED = re.compile(r"/__pycache__(/|$)")  # Python's own
 
@@ -67,7 +68,9 @@ def files() -> dict[str, str]:
 
 
 def _counts(path: str) -> bool:
-    return path not in LEFT_OUT and not BACKUPS.search(path) and not CACHED.search(path)
+    return (
+        path not in LEFT_OUT and not path.startswith(OWN_BOOKS) and not BACKUPS.search(path) and not CACHED.search(path)
+    )
 
 
 def _describe(path: str) -> str:

@@ -1,0 +1,70 @@
+"""A host that the role mcp_stack deployed to: asked through its own doors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+CALL = """
+import json, sys, urllib.request
+home, port, server, method, parameters = sys.argv[1:]
+token = open(home + "/secrets/client_token").read().strip()
+head = {"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json"}
+body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": json.loads(parameters)}).encode()
+call = urllib.request.Request("http://127.0.0.1:%s/mcp/%s" % (port, server), data=body, headers=head)
+print(urllib.request.urlopen(call, timeout=60).read().decode())
+"""
+
+
+def _call(host: Host, variables: dict[str, Any], server: str, method: str, parameters: dict[str, Any]) -> Any:
+    home, port = variables["mcp_stack_home"], str(variables["mcp_stack_port"])
+    said = host.check_output("python3 -c %s %s %s %s %s %s", CALL, home, port, server, method, json.dumps(parameters))
+    return json.loads(said)["result"]
+
+
+@pytest.mark.parametrize("server", ["zen", "heimdall"])
+def test_a_server_lists_its_tools_through_the_gateway(host: Host, variables: dict[str, Any], server: str) -> None:
+    """MCP with the client's token, from inside the host."""
+    assert _call(host, variables, server, "tools/list", {})["tools"]
+
+
+def test_heimdall_scans_the_workspace(host: Host, variables: dict[str, Any]) -> None:
+    """A key that somebody left in the workspace is found by a real call."""
+    folder = variables["mcp_stack_workspace"] or f"{variables['mcp_stack_home']}/data/workspace"
+    planted = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
+    host.check_output("mkdir -p %s && echo %s >%s", f"{folder}/probe", f'token = "{planted}"', f"{folder}/probe/a.py")
+    arguments = {"name": "scan_repository", "arguments": {"path": "probe", "wait_seconds": 60}}
+    result = _call(host, variables, "heimdall", "tools/call", arguments)
+    assert "secret" in json.dumps(result)
+    host.check_output("rm -r %s", f"{folder}/probe")
+
+
+def test_the_agent_says_that_all_is_ready(host: Host, variables: dict[str, Any]) -> None:
+    """Plan C, as deployed, for the reason given."""
+    said = json.loads(host.check_output("python3 %s/stepdown.pyz status --json", variables["mcp_stack_home"]))
+    assert ("C", "ready", variables["mcp_stack_why"]) == (said["plan"], said["gateway"]["state"], said["why"])
+
+
+def test_the_servers_have_the_subnet_and_the_names_of_the_instance(host: Host, variables: dict[str, Any]) -> None:
+    """Everything bears the instance's label, nothing else of it is on the engine."""
+    label = f"label=stepdown.instance={variables['mcp_stack_instance']}"
+    names = host.check_output("docker ps --quiet --filter %s", label).split()
+    assert 3 == len(names)
+    networks = host.check_output("docker network ls --quiet --filter %s", label).split()
+    shown = "docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "
+    subnets = host.check_output(shown + " ".join(networks)).split()
+    assert variables["mcp_stack_subnet"] in ("", *subnets)
+
+
+def test_secrets_are_for_the_servers_alone(host: Host, variables: dict[str, Any]) -> None:
+    """Owned by the unprivileged user of the containers, readable by nobody else."""
+    folder = f"{variables['mcp_stack_home']}/secrets"
+    assert (0o700, 10001) == (host.file(folder).mode, host.file(folder).uid)
+    key = host.file(f"{folder}/servers/zen/api_key")
+    assert bool(variables["mcp_stack_zen_api_key"]) == key.exists
+    if key.exists:
+        assert (0o400, 10001) == (key.mode, key.uid)
+        assert variables["mcp_stack_zen_api_key"] == key.content_string

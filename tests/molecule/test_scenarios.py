@@ -1,0 +1,97 @@
+"""Every scenario of molecule/, as `molecule test -s NAME` runs it by hand; two side by side."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+SIDE_BY_SIDE = 2
+SCENARIO_SECONDS = 900
+CANARY = secrets.token_hex(16)  # stands for a secret; whoever prints it would print a real one
+
+pytestmark = pytest.mark.engine
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ended]]:
+    """Starts every chosen scenario on what this tree builds, and waits for the one asked for."""
+    subprocess.run(["./run", "build"], cwd=ROOT, check=True, capture_output=True, timeout=600)
+    chosen = [item.callspec.params["scenario"] for item in request.session.items if _is_scenario(item)]
+    prefix = f"test-{secrets.token_hex(3)}"
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        runs: dict[str, Future[Ended]] = {
+            name: pool.submit(_run, name, prefix, tmp_path_factory.mktemp(name)) for name in chosen
+        }
+        yield lambda name: runs[name].result()
+
+
+def _is_scenario(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and item.path == Path(__file__) and hasattr(item, "callspec")
+
+
+def _run(name: str, prefix: str, folder: Path) -> Ended:
+    mine = {key: value for key, value in os.environ.items() if not key.startswith(("STEPDOWN_", "ZEN_", "ANSIBLE_"))}
+    environment = {
+        **mine,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
+        "STEPDOWN_MOLECULE_PREFIX": prefix,
+        "STEPDOWN_CANARY": CANARY,
+        "ANSIBLE_VERBOSITY": "3" if name == "mcp_stack_alternative" else "0",
+        "NO_COLOR": "1",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    argv = ["molecule", "test", "--scenario-name", name]
+    return subprocess.run(
+        argv,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SCENARIO_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_scenario_holds(ended: Callable[[str], Ended], scenario: str) -> None:
+    """Check mode, converge, idempotence, verify, absent, and nothing left; no secret in what was printed."""
+    done = ended(scenario)
+    print(done.stdout)
+    assert 0 == done.returncode
+    assert CANARY not in done.stdout
+
+
+def test_a_canary_was_on_its_way() -> None:
+    """The scenario that prints everything has the secret among its variables, so that the search can fail."""
+    text = (ROOT / "molecule/mcp_stack_alternative/molecule.yml").read_text(encoding="utf-8")
+    assert "${STEPDOWN_CANARY" in yaml.safe_load(text)["provisioner"]["inventory"]["group_vars"]["stack"].popitem()[1]
+
+
+def test_every_role_has_both_scenarios() -> None:
+    """One with nothing set, one with every public variable changed."""
+    roles = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/main.yml"))
+    assert sorted(f"{role}_{kind}" for role in roles for kind in ("alternative", "default")) == SCENARIOS
+
+
+@pytest.mark.parametrize("role", sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/main.yml")))
+def test_the_alternative_scenario_changes_every_public_variable(role: str) -> None:
+    """But the state, which the end of every scenario changes."""
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    scenario = yaml.safe_load((ROOT / f"molecule/{role}_alternative/molecule.yml").read_text(encoding="utf-8"))
+    given = scenario["provisioner"]["inventory"]["group_vars"]["stack"]
+    unchanged = [name for name in defaults if name not in given or defaults[name] == given[name]]
+    assert [f"{role}_state"] == unchanged
