@@ -29,8 +29,6 @@ LEFT_OUT = (
     "/var/lib/dpkg",  # packages are compared by name and version
     "/var/lib/systemd",  # timers' stamps, random seed
     "/var/lib/docker",  # a mount of its own; emptied by its engine's removal
-    "/root/.ansible",  # Ansible's own workplace
-    "/home/deployer/.ansible",
     "/etc/.pwd.lock",
     "/etc/ld.so.cache",  # rewritten by every package
     "/etc/mtab",

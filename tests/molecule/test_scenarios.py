@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
@@ -28,17 +27,14 @@ Ended = subprocess.CompletedProcess[str]
 def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ended]]:
     """Starts every chosen scenario on what this tree builds, and waits for the one asked for."""
     subprocess.run(["./run", "build"], cwd=ROOT, check=True, capture_output=True, timeout=600)
-    chosen = [item.callspec.params["scenario"] for item in request.session.items if _is_scenario(item)]
+    mine = (item for item in request.session.items if isinstance(item, pytest.Function) and item.path == Path(__file__))
+    chosen = [item.callspec.params["scenario"] for item in mine]
     prefix = f"test-{secrets.token_hex(3)}"
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         runs: dict[str, Future[Ended]] = {
             name: pool.submit(_run, name, prefix, tmp_path_factory.mktemp(name)) for name in chosen
         }
         yield lambda name: runs[name].result()
-
-
-def _is_scenario(item: pytest.Item) -> bool:
-    return isinstance(item, pytest.Function) and item.path == Path(__file__) and hasattr(item, "callspec")
 
 
 def _run(name: str, prefix: str, folder: Path) -> Ended:
@@ -73,25 +69,3 @@ def test_the_scenario_holds(ended: Callable[[str], Ended], scenario: str) -> Non
     print(done.stdout)
     assert 0 == done.returncode
     assert CANARY not in done.stdout
-
-
-def test_a_canary_was_on_its_way() -> None:
-    """The scenario that prints everything has the secret among its variables, so that the search can fail."""
-    text = (ROOT / "molecule/mcp_stack_alternative/molecule.yml").read_text(encoding="utf-8")
-    assert "${STEPDOWN_CANARY" in yaml.safe_load(text)["provisioner"]["inventory"]["group_vars"]["stack"].popitem()[1]
-
-
-def test_every_role_has_both_scenarios() -> None:
-    """One with nothing set, one with every public variable changed."""
-    roles = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/main.yml"))
-    assert sorted(f"{role}_{kind}" for role in roles for kind in ("alternative", "default")) == SCENARIOS
-
-
-@pytest.mark.parametrize("role", sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/main.yml")))
-def test_the_alternative_scenario_changes_every_public_variable(role: str) -> None:
-    """But the state, which the end of every scenario changes."""
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
-    scenario = yaml.safe_load((ROOT / f"molecule/{role}_alternative/molecule.yml").read_text(encoding="utf-8"))
-    given = scenario["provisioner"]["inventory"]["group_vars"]["stack"]
-    unchanged = [name for name in defaults if name not in given or defaults[name] == given[name]]
-    assert [f"{role}_state"] == unchanged
