@@ -66,9 +66,9 @@ def files() -> dict[str, str]:
 
 
 def _counts(path: str) -> bool:
-    return (
-        path not in LEFT_OUT and not path.startswith(OWN_BOOKS) and not BACKUPS.search(path) and not CACHED.search(path)
-    )
+    if path in LEFT_OUT or path.startswith(OWN_BOOKS) or path.endswith("/.ansible"):  # Ansible's workplace in a home
+        return False
+    return not BACKUPS.search(path) and not CACHED.search(path)
 
 
 def _describe(path: str) -> str:
