@@ -106,6 +106,8 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
         for name, value in given.items():
             server_secrets.put(home, name, value)
         staged, new = release.stage(home, archive, settings["instance"], settings["environment"])
+        for parcel in (home.path / "inbox").glob("images-*.tar"):
+            parcel.unlink()  # of a run that was interrupted
         if new:
             images = [image["reference"] for image in staged.images.values()]
             journal.append(home.journal, "staged", by=journal.caller(), release=staged.id, images=images)

@@ -28,11 +28,11 @@ pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 PATIENCE_SECONDS = 60
 
 
-def until(met: Any, what: str) -> None:
+def until(met: Any, what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for a state of the engine that only polling shows."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not met():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)  # the engine tells of this only when asked
 
 

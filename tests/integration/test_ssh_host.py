@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import pytest
 import yaml
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT, Stack
+from tests.integration.conftest import ROOT, Stack, docker
 from tests.integration.test_operations import until
 
 pytestmark = pytest.mark.engine
@@ -75,9 +77,19 @@ def _inventory(folder: Path, reached: machine.Machine) -> Path:
     return path.parent
 
 
-def test_a_deploy_over_ssh_ends_with_plan_c_answering(host: Host) -> None:
-    """Engine installed under systemd, images shipped, plan C answering inside, owned by an unprivileged user."""
+def test_an_interrupted_deploy_is_mended_by_the_next(host: Host) -> None:
+    """Killed while images are on their way; then: engine, images, plan C answering, and no parcel left.
+
+    What serves belongs to an unprivileged user.
+    """
+    argv = ["./run", "deploy", "--plan=C", f"--inventory={host.inventory}", "--yes"]
+    cut = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
+    parcels = ("sh", "-c", "ls -d /opt/stepdown/inbox/images-*.tar")
+    until(lambda: host.inside(*parcels, check=False) != "", "an image is on its way", seconds=120)
+    os.killpg(cut.pid, signal.SIGKILL)
+    cut.wait()
     done = host.deploy("deploy", "--plan=C")
+    assert "" == host.inside(*parcels, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     host.inside("python3", "-c", ASK)
     document = json.loads(host.inside("python3", "/opt/stepdown/stepdown.pyz", "status", "--json"))
@@ -96,6 +108,14 @@ def test_a_restarted_engine_comes_back_on_its_plan(host: Host) -> None:
     """Engine and containers are brought back by systemd and Docker."""
     subprocess.run(["docker", "exec", host.name, "systemctl", "restart", "docker"], check=True, timeout=120)
     until(lambda: _answers(host), "plan C answers after the engine's restart")
+
+
+def test_a_stopped_host_comes_back_on_its_plan(host: Host) -> None:
+    """Stopped as a whole and started again, like a host that was switched off."""
+    docker("restart", "--time", "60", host.name)
+    until(lambda: _answers(host), "plan C answers after the host's restart")
+    document = json.loads(host.inside("python3", "/opt/stepdown/stepdown.pyz", "status", "--json"))
+    assert ("C", "ready") == (document["plan"], document["gateway"]["state"])
 
 
 def _answers(host: Host) -> bool:
