@@ -57,6 +57,7 @@ class Server:
     factory: str
     environment: Mapping[str, str]  # name in the container -> name at deploy time
     secrets: Mapping[str, str]  # name in the server's environment -> file name
+    required_secrets: tuple[str, ...]  # the files of `secrets` that it cannot work without
     needs: Mapping[str, str]  # name in the container -> what to do when it is empty
     probe: Probe
     rest: str  # path prefix of a REST surface beside /mcp/<name>, or empty
@@ -152,13 +153,15 @@ def _server(name: str, node: Node) -> Server:
     more = ("start_seconds", "call_seconds", "concurrent_calls", "state", "state_detail", "isolation")
     kind = node.mapping(["kind"], None)["kind"].choice(("stdio", "native"))
     start = "command" if kind == "stdio" else "factory"
-    optional = ("environment", "secrets", "needs", "rest", "data")
+    optional = ("environment", "secrets", "required_secrets", "needs", "rest", "data")
     child = node.mapping([*common, *more, start], optional)
     environment = _table(child.get("environment"), VARIABLE, VARIABLE)
     needs = _table(child.get("needs"), VARIABLE, None)
     for variable in needs:
         if variable not in environment:
             raise child["needs"].wrong(f"'{variable}' is no variable of this server", list(environment))
+    secrets = _table(child.get("secrets"), VARIABLE, r"[a-z_]+")
+    required = child["required_secrets"].items() if "required_secrets" in child else []
     egress = tuple(
         item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items()
     )
@@ -171,7 +174,8 @@ def _server(name: str, node: Node) -> Server:
         command=tuple(item.text() for item in child["command"].items()) if kind == "stdio" else (),
         factory=child["factory"].text(r"[a-z_.]+:[a-z_]+", "module:callable") if kind == "native" else "",
         environment=environment,
-        secrets=_table(child.get("secrets"), VARIABLE, r"[a-z_]+"),
+        secrets=secrets,
+        required_secrets=tuple(item.choice(tuple(secrets.values())) for item in required),
         needs=needs,
         probe=_probe(child["probe"]),
         rest=child["rest"].text(r"/[a-z]+", "a path of one segment, e.g. /scans") if "rest" in child else "",

@@ -47,6 +47,11 @@ def image_id(client: str, reference: str) -> Argv:
     return (client, "image", "inspect", "--format", "{{.Id}}", reference)
 
 
+def image_sizes(client: str, references: Sequence[str]) -> Argv:
+    """Print the sizes of local images in bytes, one a line in the order given; exits 1 when one is missing."""
+    return (client, "image", "inspect", "--format", "{{.Size}}", *references)
+
+
 def engine_version(client: str) -> Argv:
     """Print the engine's version; exits non-zero when it cannot be reached."""
     return (client, "version", "--format", "{{.Server.Version}}")

@@ -1,6 +1,6 @@
-"""What a deploy needs from this machine: every problem at once, each with its remedy.
+"""What a deploy needs: from the control machine, to build images, and from this machine as a host of its own.
 
-Owns: the list. Reads: the machine. Never: changes it.
+Owns: the control machine's part; the host's is the agent's preflight. Reads: the machine. Never: changes it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from pathlib import Path
 from stepdown import fit, images
 from stepdown.catalog import Catalog
 from stepdown.errors import StepdownError
-from stepdown.host import engine, preflight
-from stepdown.resolve import resolve
-
-PLATFORM = ("Linux", "x86_64")  # what the locks of the images are made for
-NO_ENGINE = "no engine answers"
+from stepdown.host import engine, kernel, preflight
+from stepdown.host.home import Home
+from stepdown.host.survey import can_install
 
 
 def facts() -> dict[str, str]:
@@ -30,33 +28,38 @@ def facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "docker engine": version,
-        "memory": f"{preflight.memory_available_mib()} MiB available",
+        "memory": f"{kernel.memory_available_mib()} MiB available",
         "cgroups": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1",
     }
 
 
-def examine(catalog: Catalog, plan: str, home: Path, instance: str) -> list[str]:
-    """Every problem that a deploy of `plan` on this machine would meet."""
-    found = engine_problems()
-    if (platform.system(), platform.machine()) != PLATFORM:
-        found.append(f"{platform.system()} {platform.machine()} is not supported (known: {' '.join(PLATFORM)})")
-    if shutil.which("git") is None:
-        found.append("git is not on PATH. Run: apt-get install git")
-    return found + fit.judge(resolve(catalog, plan), fit.measure(home, instance))
+def examine(root: Path, catalog: Catalog, home: Path) -> list[str]:
+    """Every problem that a deploy to this machine would meet, with its remedy."""
+    asked = fit.ask(catalog, os.environ, to_build(root, catalog))
+    return list(dict.fromkeys([*preflight.problems(Home(home), asked), *builder_problems()]))
 
 
-def engine_problems() -> list[str]:
-    """What is wrong with the Docker engine and its client; a missing engine that deploy can install is no problem."""
+def builder_problems() -> list[str]:
+    """What keeps this machine from building images; a missing engine that deploy can install is no problem."""
+    found = [] if shutil.which("git") else ["git is not on PATH. Run: apt-get install git"]
+    said = engine.facts()
+    if not said.rights:
+        found.append(engine.NO_RIGHTS_SENTENCE)
+    elif said.version:
+        try:
+            images.buildkit_client()
+        except StepdownError as error:
+            found.append(str(error))
+    elif not can_install():
+        found.append(preflight.NO_ENGINE)
+    if (here := f"{platform.system()} {platform.machine()}") != preflight.PLATFORM:
+        found.append(f"{here} is not supported (known: {preflight.PLATFORM})")
+    return found
+
+
+def to_build(root: Path, catalog: Catalog) -> list[str]:
+    """Names of the images that a build would make here: all of them where no engine can tell."""
     try:
-        engine.require_engine()
-        images.buildkit_client()
-    except StepdownError as error:
-        if NO_ENGINE in str(error) or "no client" in str(error) or "no such program" in str(error):
-            return [] if can_install() else [f"{error}, or as a user with sudo"]
-        return [str(error)]
-    return []
-
-
-def can_install() -> bool:
-    """Whether deploy could install an engine here: Debian's package manager, and root or sudo."""
-    return shutil.which("apt-get") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
+        return images.missing(root, catalog)
+    except StepdownError:
+        return list(images.recipes(root, catalog))

@@ -16,8 +16,25 @@ from pathlib import Path
 from stepdown.images import Built
 
 AGENT_PARTS = ("__init__.py", "errors.py", "run.py", "commands.py", "shared.py", "host")
-AGENT_MAIN = "import sys\nfrom stepdown.host.app import main\nsys.exit(main())\n"
+# Any Python can read this much: one that is too old hands over to a newer one beside it, or says what is needed.
+AGENT_MAIN = """\
+import os, sys
+if sys.version_info < (3, 11):
+    for name in ("python3.13", "python3.12", "python3.11"):
+        try:
+            os.execvp(name, [name] + sys.argv)
+        except OSError:
+            pass
+    sys.exit("stepdown.pyz: Python %d.%d is too old, 3.11 or newer is needed on this host" % sys.version_info[:2])
+from stepdown.host.app import main
+sys.exit(main())
+"""
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows; a fixed time makes equal archives equal
+
+
+def dist(root: Path) -> Path:
+    """Where packed files lie on the control machine."""
+    return root / ".stepdown" / "dist"
 
 
 def pack(root: Path, images: Mapping[str, Built]) -> Path:
@@ -32,7 +49,7 @@ def pack(root: Path, images: Mapping[str, Built]) -> Path:
     }
     manifest = {
         "plans": [folder.name.removeprefix("plan_").upper() for folder in folders],
-        "images": {image.name: {"reference": image.reference, "id": image.id} for image in _shipped(images)},
+        "images": {image.name: {"reference": image.reference, "id": image.id} for image in shipped(images)},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files["manifest.json"] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
@@ -43,7 +60,7 @@ def pack(root: Path, images: Mapping[str, Built]) -> Path:
             entry.size = len(files[name])
             entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(files[name]))
-    return _place(root / ".stepdown" / "dist" / "release.tar", buffer.getvalue())
+    return place(dist(root) / "release.tar", buffer.getvalue())
 
 
 def pack_agent(root: Path) -> Path:
@@ -56,10 +73,10 @@ def pack_agent(root: Path) -> Path:
         for path in sorted(sources):
             archive.writestr(zipfile.ZipInfo(str(path.relative_to(root)), ZIP_EPOCH), path.read_bytes())
         archive.writestr(zipfile.ZipInfo("__main__.py", ZIP_EPOCH), AGENT_MAIN)
-    return _place(root / ".stepdown" / "dist" / "stepdown.pyz", buffer.getvalue())
+    return place(dist(root) / "stepdown.pyz", buffer.getvalue())
 
 
-def _shipped(images: Mapping[str, Built]) -> list[Built]:
+def shipped(images: Mapping[str, Built]) -> list[Built]:
     """Images that containers run; the ones that others only build on stay behind."""
     return [images[name] for name in sorted(images) if name not in ("tools", "base", "mcp_host")]
 
@@ -68,7 +85,8 @@ def _python_files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [file for file in path.rglob("*.py") if "__pycache__" not in file.parts]
 
 
-def _place(path: Path, content: bytes) -> Path:
+def place(path: Path, content: bytes) -> Path:
+    """Write a file in one step, unless it is so already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != content:
         temporary = path.with_suffix(".tmp")
@@ -79,6 +97,6 @@ def _place(path: Path, content: bytes) -> Path:
 
 def place_compose(root: Path, binary: str) -> Path:
     """Put the compose binary beside the archive, for hosts whose client has no plugin."""
-    path = _place(root / ".stepdown" / "dist" / "docker-compose", Path(binary).read_bytes())
+    path = place(dist(root) / "docker-compose", Path(binary).read_bytes())
     path.chmod(0o755)
     return path

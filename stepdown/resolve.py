@@ -12,7 +12,6 @@ from stepdown.catalog import Catalog, Image, Plan, Server
 from stepdown.errors import StepdownError, sentence
 from stepdown.shared import SLOT_ADDRESSES
 
-GATEWAY_MEMORY_MIB = 256
 DEFAULT_PORT = 8080  # the gateway on the host
 DEFAULT_DIRECT_PORT = 7860  # plan D on the host, without the gateway
 

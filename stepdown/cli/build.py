@@ -7,9 +7,10 @@ import shutil
 from invoke.context import Context
 
 from stepdown import bundle as bundling
-from stepdown import images, release
+from stepdown import images, question, release
 from stepdown.cli import door
 from stepdown.errors import StepdownError, sentence
+from stepdown.host.release import digest
 from stepdown.run import run
 
 LOCKS = {  # a lock for the control machine, and one for each image's virtual environment (Debian's Python 3.11)
@@ -69,7 +70,9 @@ def prepare_release(fresh: bool = False) -> dict[str, images.Built]:
     if stale:
         raise StepdownError(sentence("compose/", f"{', '.join(stale)} differ from catalog/", run="./run bundle"))
     built = images.build(door.ROOT, catalog, door.say, fresh=fresh)
-    release.pack(door.ROOT, built)
+    archive = release.pack(door.ROOT, built)
+    shipped = {image.name: image for image in release.shipped(built)}
+    question.pack(door.ROOT, catalog, question.built(shipped), digest(archive))
     release.pack_agent(door.ROOT)
     compose = shutil.which("docker-compose")
     if compose is None:

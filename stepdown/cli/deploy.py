@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
 
-from stepdown import doctor, images, installed, release, resolve
+from stepdown import doctor, hosts, installed, question, release, resolve
 from stepdown.cli import door
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
 from stepdown.errors import ChangedError, StepdownError, UsageError, sentence
 from stepdown.host import engine, lock
-from stepdown.host.app import FIRST_PLAN
 from stepdown.host.home import Home
-from stepdown.host.switch import read_state
 from stepdown.run import passthrough, run
 
 LOCAL = "inventory/local"
@@ -46,16 +47,20 @@ def deploy(
     scratch = door.ROOT / ".stepdown"
     scratch.mkdir(exist_ok=True)
     with lock.hold(scratch / "deploy.lock", f"deploy {plan or 'without a plan'}"):
+        extra = {"mcp_stack_plan": plan, "mcp_stack_why": why}
+        absent = doctor.to_build(door.ROOT, door.catalog())
+        here = doctor.builder_problems()
+        if absent or here:  # before minutes of building, every host is asked
+            release.pack_agent(door.ROOT)
+            question.pack(door.ROOT, door.catalog(), question.unbuilt(absent))
+            _play("preflight", extra, inventory, check, here)
         _require_engine(check)
-        if local:
-            _require_fit(plan)
-        absent = images.missing(door.ROOT, door.catalog())
         if check and absent:
             print(f"would build {', '.join(absent)}, then stage and activate a new release")
             return
         prepare_release()
         before = _containers() if local else frozenset()
-        code = playbook("deploy", {"mcp_stack_plan": plan, "mcp_stack_why": why}, inventory, check=check)
+        code = _play("deploy", extra, inventory, check)
         if code and (not local or _containers() != before):
             undo = "./run deploy, which puts it right, or ./run down"
             raise ChangedError(sentence("deploy", "failed, and something may have changed; see above", run=undo))
@@ -137,21 +142,27 @@ def _require_engine(check: bool) -> None:
     try:
         engine.require_engine()
         return
-    except StepdownError as error:
-        if "no rights" in str(error) or check or not doctor.can_install():
+    except StepdownError:
+        if check:
             raise
     door.say("deploy: no Docker engine answers; installing one")
     if playbook("engine", {}):
         raise StepdownError(sentence("deploy", "no Docker engine could be installed; see above", run="./run doctor"))
 
 
-def _require_fit(plan: str) -> None:
-    state = read_state(Home(door.home()))
-    name = plan or (state["plan"] if state else FIRST_PLAN)
-    problems = doctor.examine(door.catalog(), name, door.home(), door.instance())
-    if problems:
-        listed = "".join(f"\n  - {problem}" for problem in problems)
-        raise StepdownError(f"deploy: {len(problems)} problem(s) before any change:{listed}")
+def _play(name: str, extra: dict[str, Any], inventory: str, check: bool, here: Sequence[str] = ()) -> int:
+    """A playbook that begins with the preflight of every host, and Ansible's exit code.
+
+    StepdownError when a host, or this machine (`here`), has problems: then nothing was changed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        code = playbook(name, {**extra, "mcp_stack_refusals": folder}, inventory, check=check)
+        refused = hosts.refusals(Path(folder))
+    if _is_local(inventory):  # this machine as a host has said some of it already
+        here = [problem for problem in here if not any(problem in text for text in refused.values())]
+    if refused or here:
+        raise StepdownError(f"deploy: {hosts.told(refused, here)}")
+    return code
 
 
 def _containers() -> frozenset[str]:

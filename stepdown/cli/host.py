@@ -49,7 +49,7 @@ def why(_context: Context, json_: bool = False) -> None:
 @door.command()
 def doctor(_context: Context) -> None:
     """Check this machine for everything that a deploy needs; every problem with its remedy."""
-    problems = health.examine(door.catalog(), app.FIRST_PLAN, door.home(), door.instance())
+    problems = health.examine(door.ROOT, door.catalog(), door.home())
     for name, detail in health.facts().items():
         print(f"{name:<16} {detail}")
     for problem in problems:

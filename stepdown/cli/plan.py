@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from invoke.context import Context
 
+from stepdown import doctor, resolve
 from stepdown import fit as fitting
-from stepdown import resolve
-from stepdown.catalog import PLAN_NAMES
 from stepdown.cli import door
 
 
@@ -44,8 +44,8 @@ def fit(_context: Context, plan: str = "", json_: bool = False) -> None:
     catalog = door.catalog()
     if plan:
         catalog.plan(plan)
-    host = fitting.measure(door.home(), door.instance())
-    verdicts = {name: fitting.judge(resolve.resolve(catalog, name), host) for name in PLAN_NAMES}
+    asked = fitting.ask(catalog, os.environ, doctor.to_build(door.ROOT, catalog))
+    verdicts = fitting.verdicts(catalog, door.home(), asked)
     largest = fitting.largest(verdicts)
     if json_:
         print(json.dumps({"largest": largest, "plans": verdicts}))

@@ -16,8 +16,7 @@ from stepdown.host import engine, journal, lock, preflight, release, server_secr
 from stepdown.host.home import Home, same_file
 from stepdown.host.instance import load_instance, settle_instance
 from stepdown.host.target import Target, target
-
-FIRST_PLAN = "C"
+from stepdown.shared import FIRST_PLAN
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--home", default=os.environ.get("STEPDOWN_HOME") or str(Path(sys.argv[0]).resolve().parent))
     commands = parser.add_subparsers(dest="command", required=True)
     for name, action, words in (
+        ("preflight", _preflight, "judge whether this host can run a plan; changes nothing"),
         ("stage", _stage, "unpack a release beside the others; settings as JSON on stdin"),
         ("images", _images, "list the images of a release that this engine lacks"),
         ("secret", _secret, "write a secret file of a server; its value on stdin"),
@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(action=action)
         command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "preflight":
+            command.add_argument("question", metavar="JSON", help="settings, plans and images, as deploy asks")
         if name in ("stage", "images"):
             command.add_argument("--archive", required=True, help="the release's tar file")
         if name == "images":
@@ -87,11 +89,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _preflight(home: Home, options: argparse.Namespace) -> int:
+    found = preflight.problems(home, preflight.question(options.question))
+    _print(options, {"problems": found}, preflight.listed(found) if found else "nothing stands against it")
+    return 1 if found else 0
+
+
 def _stage(home: Home, options: argparse.Namespace) -> int:
     settings = json.load(sys.stdin)
     archive, given = Path(options.archive), settings.get("secrets", {})
     if options.check:
-        release_id = release.identify(home, archive, settings["instance"], settings["environment"], given)
+        digest = release.digest(archive)
+        release_id = release.identify(home, digest, settings["instance"], settings["environment"], given)
         new = release_id not in release.staged(home)
         changed = new or any(not same_file(*pair) for pair in _programs(home, options.compose))
         text = f"release {release_id} {'new' if new else 'staged'}"
@@ -100,7 +109,6 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     engine.require_engine()
     home.prepare()
     with lock.hold(home.lock, "stage"):
-        _require_port(home, settings["instance"])
         updated = _install_agent(home, options.compose)
         tokens.ensure(home)  # before secrets: their hashes need its key
         for name, value in given.items():
@@ -114,15 +122,6 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     text = f"release {staged.id} {'staged' if new else 'was staged before'}"
     _print(options, {"release": staged.id, "changed": new or updated}, text)
     return 0
-
-
-def _require_port(home: Home, wanted: dict[str, Any]) -> None:
-    """A port that is taken is refused before it is recorded as the instance's own."""
-    port = int(wanted["port"])
-    if port not in preflight.published_ports(engine.containers(wanted["name"])):
-        taken = preflight.port_taken(port, "STEPDOWN_PORT") if 1 <= port <= 65535 else []
-        if taken:
-            raise StepdownError(f"stage: {taken[0]}")
 
 
 def _images(_home: Home, options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,25 @@ from stepdown.run import run
 CLIENT = "docker"
 UP_SECONDS = 120
 LOG_LINES = 15
+NO_RIGHTS = "permission denied while trying to connect"  # the client's words; others tell of its own files
+NO_RIGHTS_SENTENCE = sentence(
+    "docker",
+    "this user has no rights on the engine's socket",
+    run="sudo usermod -aG docker $USER, then log in again; or run as root",
+)
 # What compose may know of the caller's shell: its variables win over the env file, and a release is immutable.
 COMPOSE_INHERITS = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """An engine: version (empty: none answers), CPUs, where its images lie, what it cannot limit."""
+
+    version: str = ""
+    rights: bool = True  # False: one is here, and refuses this user
+    cpus: int = 0
+    folder: str = "/var/lib/docker"
+    unlimited: tuple[str, ...] = ()  # of memory, cpu, pids
 
 
 @dataclass(frozen=True)
@@ -37,10 +55,8 @@ def require_engine() -> str:
     done = run(commands.engine_version(CLIENT), check=False, timeout_seconds=30)
     if done.returncode == 0:
         return done.stdout.strip()
-    words = done.stderr.strip().lower()
-    if "permission denied" in words:
-        remedy = "sudo usermod -aG docker $USER, then log in again; or run as root"
-        raise StepdownError(sentence("docker", "this user has no rights on the engine's socket", run=remedy))
+    if NO_RIGHTS in done.stderr.lower():
+        raise StepdownError(NO_RIGHTS_SENTENCE)
     raise StepdownError(sentence("docker", "no engine answers", run="./run deploy, as root, installs and starts one"))
 
 
@@ -51,6 +67,26 @@ def answers() -> bool:
     except StepdownError:
         return False
     return True
+
+
+def facts() -> Facts:
+    """What the engine says of itself; an empty version where none answers."""
+    try:
+        done = run((CLIENT, "info", "--format", "{{json .}}"), check=False, timeout_seconds=30)
+    except CommandError:
+        return Facts()  # no client, so no engine
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    said = json.loads(lines[-1]) if lines else {}
+    if not said.get("ServerVersion"):  # some clients exit 0 all the same, and put the error into the answer
+        words = f"{done.stderr} {' '.join(said.get('ServerErrors') or [])}".lower()
+        return Facts(rights=NO_RIGHTS not in words)
+    limits = {"memory": "MemoryLimit", "cpu": "CpuCfsQuota", "pids": "PidsLimit"}
+    return Facts(
+        version=said["ServerVersion"],
+        cpus=said.get("NCPU", 0),
+        folder=said.get("DockerRootDir") or Facts.folder,
+        unlimited=tuple(name for name, key in limits.items() if said.get(key) is False),
+    )
 
 
 def containers(instance: str) -> tuple[Container, ...]:
@@ -127,6 +163,29 @@ def image_present(reference: str, wanted_id: str) -> bool:
     """Whether `reference` is on the engine and is exactly `wanted_id`."""
     done = run(commands.image_id(CLIENT, reference), check=False)
     return done.returncode == 0 and done.stdout.strip() == wanted_id
+
+
+def image_ids(references: Sequence[str]) -> dict[str, str]:
+    """The ids of those of `references` that are on the engine; none where no engine answers."""
+    shown = ""
+    if references:
+        words = ("image", "inspect", "--format", "{{.Id}}{{range .RepoTags}} {{.}}{{end}}")
+        shown = run((CLIENT, *words, *references), check=False).stdout
+    rows = [line.split() for line in shown.splitlines() if line]
+    return {tag: row[0] for row in rows for tag in row[1:] if tag in references}
+
+
+def publishers() -> dict[int, str]:
+    """Ports of this host that running containers publish on 127.0.0.1 or on every address: port to container."""
+    shown = run((CLIENT, "ps", "--format", "{{.Names}} {{.Ports}}"), check=False).stdout
+    rows = (line.partition(" ") for line in shown.splitlines())
+    return {port: name for name, _, ports in rows for port in ports_of(ports)}
+
+
+def ports_of(text: str) -> list[int]:
+    """The ports of 127.0.0.1 or of every address in what `docker ps` prints, ranges such as 80-82 included."""
+    found = re.findall(r"(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)(?:-(\d+))?->", text)
+    return [port for first, last in found for port in range(int(first), int(last or first) + 1)]
 
 
 def last_words(container_id: str) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from stepdown.errors import CommandError, StepdownError, UsageError, sentence
-from stepdown.host import engine
+from stepdown.errors import StepdownError, UsageError, sentence
+from stepdown.host import subnets
 from stepdown.host.home import Home, read_json
-from stepdown.run import run
-
-SUBNETS = ipaddress.IPv4Network("10.231.0.0/16")  # one /24 of it for each instance
 
 
 @dataclass(frozen=True)
@@ -45,23 +41,16 @@ def settle_instance(home: Home, wanted: Mapping[str, Any], *, record: bool = Tru
 
     Written down unless `record` is false.
     """
-    known = Instance(**read_json(home.instance)) if home.instance.is_file() else None
-    if known and known.name != wanted["name"]:
-        raise UsageError(
-            sentence(str(home.path), f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home")
-        )
-    _require_valid(wanted)
-    subnet = wanted.get("subnet") or ""
-    if subnet:
-        _require_subnet(subnet)
-    if known and subnet and subnet != known.subnet:
-        wrong = f"{subnet} is not the subnet {known.subnet} that this instance has; ./run down --purge gives it up"
-        raise UsageError(sentence("mcp_stack_subnet", wrong))
+    known = recorded_instance(home)
+    found = refusals(home, known, wanted)
+    if found:
+        raise UsageError("; ".join(found))
+    subnet = wanted.get("subnet") or (known.subnet if known else "")
     instance = Instance(
         name=wanted["name"],
         port=int(wanted["port"]),
         direct_port=int(wanted["direct_port"]),
-        subnet=subnet or (known.subnet if known else _free_subnet(wanted["name"])),
+        subnet=subnet or _free_subnet(wanted["name"]),
         workspace=wanted.get("workspace") or str(home.data / "workspace"),
     )
     if record and instance != known:
@@ -69,49 +58,51 @@ def settle_instance(home: Home, wanted: Mapping[str, Any], *, record: bool = Tru
     return instance
 
 
-def _require_valid(wanted: Mapping[str, Any]) -> None:
-    """Refuse what Docker or compose would refuse later, when <home> is bound to it already."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", wanted["name"]):
+def recorded_instance(home: Home) -> Instance | None:
+    """The instance of <home>, or None before the first deploy."""
+    return Instance(**read_json(home.instance)) if home.instance.is_file() else None
+
+
+def refusals(home: Home, known: Instance | None, wanted: Mapping[str, Any]) -> list[str]:
+    """What Docker, compose or what is fixed here already stands against in these settings."""
+    found = []
+    if known and known.name != wanted["name"]:
+        wrong = f"belongs to instance '{known.name}', not '{wanted['name']}'; choose another home"
+        found.append(sentence(str(home.path), wrong))
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", str(wanted["name"])):
         wrong = f"{wanted['name']!r} should be lower-case letters, digits and dashes, 40 at the most"
-        raise UsageError(sentence("mcp_stack_instance", wrong))
-    ports = (int(wanted["port"]), int(wanted["direct_port"]))
-    if not all(1 <= port <= 65535 for port in ports) or ports[0] == ports[1]:
+        found.append(sentence("mcp_stack_instance", wrong))
+    ports = (wanted["port"], wanted["direct_port"])
+    if not all(valid_port(port) for port in ports) or int(ports[0]) == int(ports[1]):
         wrong = f"{ports[0]} and {ports[1]} should be two ports from 1 to 65535"
-        raise UsageError(sentence("mcp_stack_port and mcp_stack_direct_port", wrong))
+        found.append(sentence("mcp_stack_port and mcp_stack_direct_port", wrong))
+    subnet = wanted.get("subnet") or ""
+    wrong = _subnet_refused(subnet) if subnet else ""
+    if not wrong and known and subnet and subnet != known.subnet:
+        wrong = f"{subnet} is not the subnet {known.subnet} that this instance has; ./run down --purge gives it up"
+    if wrong:
+        found.append(sentence("mcp_stack_subnet", wrong))
+    workspace = wanted.get("workspace") or ""
+    if workspace and not Path(workspace).is_absolute():
+        found.append(sentence("mcp_stack_workspace", f"{workspace!r} should be an absolute path"))
+    return found
 
 
-def _require_subnet(subnet: str) -> None:
+def valid_port(value: Any) -> bool:
+    """Whether a setting is the number of a port."""
+    return str(value).isdecimal() and 1 <= int(value) <= 65535
+
+
+def _subnet_refused(subnet: str) -> str:
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as error:
-        raise UsageError(sentence("mcp_stack_subnet", f"{subnet!r} is no IPv4 network ({error})")) from error
-    if network.prefixlen > 24:
-        raise UsageError(sentence("mcp_stack_subnet", f"{subnet} is too small; a /24 or larger is needed"))
+        return f"{subnet!r} is no IPv4 network ({error})"
+    return f"{subnet} is too small; a /24 or larger is needed" if network.prefixlen > 24 else ""
 
 
 def _free_subnet(name: str) -> str:
-    """A /24 that no network of this engine and no route of this host overlaps, the first choice by the name's hash."""
-    taken = _taken_subnets()
-    candidates = list(SUBNETS.subnets(new_prefix=24))
-    first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(candidates)
-    for candidate in candidates[first:] + candidates[:first]:
-        if not any(candidate.overlaps(other) for other in taken):
-            return str(candidate)
-    raise StepdownError(sentence("mcp_stack_subnet", f"no free /24 in {SUBNETS}; set one in the inventory"))
-
-
-def _taken_subnets() -> list[ipaddress.IPv4Network]:
-    ids = run((engine.CLIENT, "network", "ls", "--quiet")).stdout.split()
-    shown = run(
-        (engine.CLIENT, "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *ids)
-    ).stdout
-    words = shown.split()
-    with contextlib.suppress(CommandError):  # a host without iproute2: only the engine's own networks are compared
-        routes = run(("ip", "-4", "route", "show")).stdout.splitlines()
-        # "10.0.0.0/8 dev …", or a kind before it: "blackhole 10.0.0.0/8 …"
-        words += [word for line in routes for word in line.split()[:2] if word[:1].isdigit()]
-    networks = []
-    for word in words:
-        if word != "default" and ":" not in word:
-            networks.append(ipaddress.ip_network(word, strict=False))
-    return [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+    found = subnets.free(name, subnets.taken())
+    if found is None:
+        raise StepdownError(sentence("mcp_stack_subnet", f"no free /24 in {subnets.SUBNETS}; set one in the inventory"))
+    return str(found)

@@ -1,85 +1,220 @@
-"""What must hold before anything changes; every problem at once, each with its remedy."""
+"""Whether a plan can run on this host: every problem at once, each with its remedy, judged before anything changes.
+
+Owns: the verdict; deploy, doctor, plan.fit and the switch all ask here. Reads: a question and a survey of the host.
+Never: changes anything.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import shutil
-import socket
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from ipaddress import IPv4Network
+from typing import Any
 
-from stepdown.host import engine
+from stepdown.errors import UsageError, sentence
+from stepdown.host import engine, subnets
 from stepdown.host.home import Home
-from stepdown.host.instance import Instance
-from stepdown.host.release import Release
+from stepdown.host.instance import Instance, refusals, valid_port
+from stepdown.host.release import Release, identify
+from stepdown.host.survey import Host, survey
+from stepdown.shared import FIRST_PLAN, GATEWAY_MEMORY_MIB
 
-DISK_MIB = 200  # room for journal, state, logs and results
+PLATFORM = "Linux x86_64"  # what the locks of the images are made for
+DOCKER = (20, 10)  # the oldest engine whose compose and networks are used as tested
+DATA_MIB = 200  # room for journal, state, logs and results
+CLOCK_SECONDS = 60  # apart from the control machine: more, and tokens, TLS and the journal's order suffer
+NO_ENGINE = (
+    "docker: no engine answers, and deploy can install none here (known: Debian and Ubuntu, as root or with sudo). "
+    "Install one, or deploy as a user with sudo"
+)
+Facts = Mapping[str, Any]
 
 
-def problems(
-    home: Home, instance: Instance, release: Release, plan: str, running: Iterable[engine.Container]
-) -> list[str]:
-    """What stands against `plan` of `release` on this host; empty when nothing does."""
-    facts = release.facts(plan)
-    there = {container.name for container in running if container.running and container.release == release.id}
-    found = []
-    for image in (*(facts["containers"][name]["image"] for name in facts["containers"]), "gateway"):
-        wanted = release.images[image]
-        if not engine.image_present(wanted["reference"], wanted["id"]):
-            found.append(f"image {wanted['reference']} is not on this host as the release has it. Run: ./run deploy")
-    need = sum(container["memory_mib"] for name, container in facts["containers"].items() if name not in there)
-    available = memory_available_mib()
-    if need > available:
-        found.append(f"{need} MiB of memory are needed, {available} MiB are available. Run: ./run plan.fit")
-    free = shutil.disk_usage(home.path).free // 2**20
-    if free < DISK_MIB:
-        found.append(f"{free} MiB are free below {home.path}, {DISK_MIB} MiB are needed. Run: docker system df")
-    published = published_ports(running)
-    if instance.port not in published:
-        found += port_taken(instance.port, "STEPDOWN_PORT")
-    if facts["direct_port"] and instance.direct_port not in published:
-        found += port_taken(instance.direct_port, "STEPDOWN_DIRECT_PORT")
-    cpus = max(container["cpus"] for container in facts["containers"].values())
-    found += cpus_lacking(cpus)
-    default = home.data / "workspace"
-    if instance.workspace != str(default) and not Path(instance.workspace).is_dir():
-        found.append(f"the workspace {instance.workspace} is not there. Run: mkdir -p {instance.workspace}")
+@dataclass(frozen=True)
+class Question:
+    """What is to run on a host. What is not known yet is left empty: deploy also asks before it has built images."""
+
+    instance: Mapping[str, Any]  # name, port, direct_port, subnet, workspace: as configured, not checked yet
+    plans: Mapping[str, Facts]  # plan.json of every plan that could be chosen
+    plan: str = ""  # empty: the plan that the host is on, C at first
+    images: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name: reference, id (or both empty), mib
+    environment: Mapping[str, str] = field(default_factory=dict)
+    archive: str = ""  # digest of the release's archive: with the environment it tells which containers stay
+    release: str = ""  # id of a release that is staged here: its images have to be here too
+    secrets: Sequence[str] = ()  # server/name of those that come along
+    clock: float = 0  # of the control machine, seconds since the epoch
+    copied: bool = False  # images come as a file below <home> first
+
+
+def question(text: str) -> Question:
+    """A question from JSON; UsageError when it is none."""
+    known = [entry.name for entry in fields(Question)]
+    try:
+        return Question(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise UsageError(sentence("preflight", f"no question as JSON ({error})", known)) from error
+
+
+def of_staged(instance: Instance, release: Release, plan: str) -> Question:
+    """What a switch to a staged release asks."""
+    return Question(asdict(instance), {plan: release.facts(plan)}, plan, release.images, release=release.id)
+
+
+def problems(home: Home, asked: Question) -> list[str]:
+    """What stands against `asked` on this host; empty when nothing does."""
+    host = survey(home, asked.instance, [i["reference"] for i in asked.images.values() if i["reference"]])
+    return judge(home, asked, host)
+
+
+def judge(home: Home, asked: Question, host: Host) -> list[str]:
+    """`problems` of a host that was surveyed before."""
+    wrong = refusals(home, host.instance, asked.instance)
+    found = [*_platform(host), *_engine(host), *host.broken, *wrong, *_home(home, asked, host), *_clock(asked, host)]
+    name = asked.plan or host.plan or FIRST_PLAN
+    if name not in asked.plans:
+        return [*found, sentence(f"plan {name!r}", "is not in this release", asked.plans, "./run plan.show")]
+    facts = asked.plans[name]
+    release = asked.release or ("" if wrong or not asked.archive else _release(home, asked, host))
+    absent = _absent(facts, asked, host)
+    found += [*_memory(facts, release, host), *_cpus(facts, host), *_disk(home, asked, host, absent)]
+    found += [*_ports(facts, asked, host), *([] if wrong else _subnet(asked, host))]
+    found += [*_secrets(home, facts, asked, host), *_workspace(asked, host)]
+    if asked.release:
+        text = "image {} is not on this host as the release has it. Run: ./run deploy"
+        found += [text.format(image["reference"]) for image in absent]
     return found
 
 
-def published_ports(running: Iterable[engine.Container]) -> frozenset[int]:
-    """Ports of 127.0.0.1 that the instance's own running containers hold."""
-    texts = (container.ports for container in running if container.running)
-    return frozenset(int(port) for text in texts for port in re.findall(r"127\.0\.0\.1:(\d+)->", text))
+def listed(found: Sequence[str]) -> str:
+    """Problems for people, one bullet each."""
+    head = f"{len(found)} problem{'' if len(found) == 1 else 's'} before any change:"
+    return "\n  - ".join((head, *found))
 
 
-def cpus_lacking(needed: float) -> list[str]:
-    """One problem when a container may use more CPUs than this host has (Docker refuses such a limit), else none."""
-    have = os.cpu_count() or 1
-    return (
-        [f"a container is to have {needed:g} CPUs, this host has {have}. Lower cpus in the catalogue"]
-        if needed > have
-        else []
-    )
+def _platform(host: Host) -> Iterable[str]:
+    if host.platform != PLATFORM:
+        yield f"{host.platform} is not supported (known: {PLATFORM})"
+    for feature in host.kernel_lacks:
+        yield f"kernel: {feature} is neither at work nor among its modules. Boot a kernel of the distribution"
+    if host.limits_lacking:
+        remedy = "Boot with cgroup_enable=memory, or with cgroup v2 and the controllers delegated"
+        yield f"cgroups: containers cannot be limited in {', '.join(host.limits_lacking)}. {remedy}"
 
 
-def port_taken(port: int, variable: str) -> list[str]:
-    """One problem when 127.0.0.1:port cannot be bound, else none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
+def _engine(host: Host) -> Iterable[str]:
+    said = host.engine
+    if not said.rights:
+        yield engine.NO_RIGHTS_SENTENCE
+    elif not said.version and not host.can_install:
+        yield NO_ENGINE
+    number = re.match(r"(\d+)\.(\d+)", said.version)
+    if number and (int(number[1]), int(number[2])) < DOCKER:
+        oldest = ".".join(map(str, DOCKER))
+        yield f"docker: engine {said.version} is too old, {oldest} or newer is needed. Upgrade its package"
+
+
+def _home(home: Home, asked: Question, host: Host) -> Iterable[str]:
+    if host.home_refused:
+        yield sentence(str(home.path), f"{host.home_refused}; deploy as the user who deployed first, or as root")
+
+
+def _clock(asked: Question, host: Host) -> Iterable[str]:
+    apart = round(host.clock - asked.clock)
+    if asked.clock and abs(apart) > CLOCK_SECONDS:
+        direction = "ahead of" if apart > 0 else "behind"
+        wrong = f"this host is {abs(apart)} s {direction} the control machine; tokens and TLS need it right"
+        yield sentence("clock", wrong, run="timedatectl set-ntp true, on whichever is wrong")
+
+
+def _release(home: Home, asked: Question, host: Host) -> str:
+    """The id that staging will give; empty when this user may not look at what it is made of."""
+    if host.secrets is None:
+        return ""
+    return identify(home, asked.archive, asked.instance, asked.environment)
+
+
+def _absent(facts: Facts, asked: Question, host: Host) -> list[Mapping[str, Any]]:
+    """The images of the plan and of the gateway that this host lacks."""
+    names = dict.fromkeys([*(container["image"] for container in facts["containers"].values()), "gateway"])
+    wanted = [asked.images[name] for name in names if name in asked.images]
+    return [i for i in wanted if not i["id"] or host.images.get(i["reference"]) != i["id"]]
+
+
+def _memory(facts: Facts, release: str, host: Host) -> Iterable[str]:
+    """A new release starts beside the old, so only what runs of this one has its memory already.
+
+    While the release is not known, what runs under a container's name counts as staying.
+    """
+    there = {c.name for c in host.running if not release or c.release == release}
+    need = sum(container["memory_mib"] for name, container in facts["containers"].items() if name not in there)
+    if not any(c.name == "gateway" for c in host.running):
+        need += GATEWAY_MEMORY_MIB
+    if need > host.memory_mib:
+        yield f"{need} MiB of memory are needed, {host.memory_mib} MiB are available. Run: ./run plan.fit"
+
+
+def _cpus(facts: Facts, host: Host) -> Iterable[str]:
+    most = max(container["cpus"] for container in facts["containers"].values())
+    if most > host.cpus:  # Docker refuses such a limit
+        yield f"a container is to have {most:g} CPUs, this host has {host.cpus}. Lower cpus in the catalogue"
+
+
+def _disk(home: Home, asked: Question, host: Host, absent: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    images = 0 if asked.release else sum(image["mib"] for image in absent)
+    below_home = DATA_MIB + (images if asked.copied else 0)
+    if host.home.device == host.images_disk.device:
+        below_home, images = below_home + images, 0
+    for disk, need in ((host.home, below_home), (host.images_disk, images)):
+        if need > disk.free_mib:
+            remedy = "docker system df" if host.engine.version else f"df -h {disk.folder}"
+            yield f"{need} MiB of disk are needed below {disk.folder}, {disk.free_mib} MiB are free. Run: {remedy}"
+
+
+def _ports(facts: Facts, asked: Question, host: Host) -> Iterable[str]:
+    wanted = [("port", "STEPDOWN_PORT")] + ([("direct_port", "STEPDOWN_DIRECT_PORT")] if facts["direct_port"] else [])
+    for key, variable in wanted:
+        port = asked.instance[key]
+        if valid_port(port) and int(port) in host.ports:
             see = f"ss -ltnp 'sport = :{port}'"
-            return [f"127.0.0.1:{port} cannot be had ({error.strerror}). Set {variable} to another port, or run: {see}"]
-    return []
+            other = f"Set mcp_stack_{key} (this machine: {variable}) to another port, or run: {see}"
+            yield f"127.0.0.1:{port} cannot be had ({host.ports[int(port)]}). {other}"
 
 
-def memory_available_mib() -> int:
-    """MemAvailable of /proc/meminfo, in MiB (proc(5))."""
-    with Path("/proc/meminfo").open(encoding="ascii") as stream:
-        for line in stream:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) // 1024
-    return 0
+def _subnet(asked: Question, host: Host) -> Iterable[str]:
+    """The instance's subnet against everybody else's; one that its own network has already is beyond dispute."""
+    name = asked.instance["name"]
+    wanted = asked.instance.get("subnet") or (host.instance.subnet if host.instance else "")
+    others = [other for other in host.taken if other.instance != name]
+    if not wanted:
+        if subnets.free(name, others) is None:
+            yield sentence("mcp_stack_subnet", f"no free /24 in {subnets.SUBNETS}; set one in the inventory")
+        return
+    network = IPv4Network(wanted)
+    if any(other.network == network for other in host.taken if other.instance == name):
+        return
+    other = subnets.clash(network, others)
+    if other and host.instance:
+        wrong = f"{wanted}, which this instance has, overlaps {other.what}; remove that, or give the subnet up"
+        yield sentence("mcp_stack_subnet", wrong, run="./run down --purge")
+    elif other:
+        yield sentence("mcp_stack_subnet", f"{wanted} overlaps {other.what}; set another, or none to take a free one")
+
+
+def _secrets(home: Home, facts: Facts, asked: Question, host: Host) -> Iterable[str]:
+    if host.secrets is None:
+        return
+    # a release that was staged by an older version knows no required secrets
+    tables = [container.get("required_secrets", {}) for container in facts["containers"].values()]
+    for secret in sorted(f"{server}/{name}" for table in tables for server, names in table.items() for name in names):
+        if secret not in host.secrets and secret not in asked.secrets:
+            wrong = f"is not on this host, and server {secret.partition('/')[0]} cannot work without it"
+            how = f"stepdown.pyz --home {home.path} secret {secret} <FILE, on the host as the user who deploys"
+            yield sentence(f"secret {secret}", wrong, run=how)
+
+
+def _workspace(asked: Question, host: Host) -> Iterable[str]:
+    workspace = asked.instance.get("workspace")
+    if not host.workspace_there and str(workspace).startswith("/"):
+        yield f"the workspace {workspace} is not there. Run: mkdir -p {workspace}"

@@ -88,7 +88,7 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
     """
     instance = settle_instance(home, wanted)
     tokens.ensure(home)
-    release_id = identify(home, archive, wanted, environment)
+    release_id = identify(home, digest(archive), wanted, environment)
     if release_id in staged(home):
         release = load(home, release_id)
         _write_env(home, instance, release, environment)
@@ -115,26 +115,31 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
     return load(home, release_id), True
 
 
+def digest(archive: Path) -> str:
+    """sha256 of a release's archive, which stands for its bundles and image ids."""
+    return hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
 def identify(
     home: Home,
-    archive: Path,
+    archive: str,
     wanted: Mapping[str, Any],
     environment: Mapping[str, str],
     given: Mapping[str, str] | None = None,
 ) -> str:
-    """The id of a release: sha256 over its archive (bundles, image ids), settings that containers see, and secrets.
+    """The id of a release: sha256 over its archive's digest, settings that containers see, and secrets.
 
     Secrets count by a keyed hash, so that a rotated one makes a new release that starts beside the old; those `given`
     count as if they were written already.
     """
     workspace = wanted.get("workspace") or str(home.data / "workspace")
     settings = {"environment": dict(environment), "workspace": workspace, "direct_port": int(wanted["direct_port"])}
-    digest = hashlib.sha256(archive.read_bytes())
-    digest.update(json.dumps(settings, sort_keys=True).encode())
+    whole = hashlib.sha256(archive.encode())
+    whole.update(json.dumps(settings, sort_keys=True).encode())
     for name, keyed in server_secrets.digests(home, given or {}).items():
-        digest.update(name.encode())
-        digest.update(keyed)
-    return digest.hexdigest()[:ID_DIGITS]
+        whole.update(name.encode())
+        whole.update(keyed)
+    return whole.hexdigest()[:ID_DIGITS]
 
 
 def prune(home: Home, keep: Sequence[str], remove_images: Callable[[Sequence[str]], None]) -> None:
@@ -206,7 +211,7 @@ def _require_whole(archive: Path, folder: Path, digests: Mapping[str, str]) -> N
         if path.is_file() and path.name != "manifest.json"
     }
     if found != dict(digests):
-        odd = sorted({name for name, digest in {**found, **digests}.items() if found.get(name) != digests.get(name)})
+        odd = sorted(name for name in {**found, **digests} if found.get(name) != digests.get(name))
         raise StepdownError(sentence(str(archive), f"{', '.join(odd)} not as its manifest has it", run="./run build"))
 
 

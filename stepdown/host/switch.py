@@ -59,11 +59,9 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     _prepare(goal)
     if settled(goal, running):
         return Outcome(False, goal.plan, goal.release.id, 0.0, (), (), tuple(goal.facts["containers"]))
-    found = preflight.problems(goal.home, goal.instance, goal.release, goal.plan, running)
+    found = preflight.problems(goal.home, preflight.of_staged(goal.instance, goal.release, goal.plan))
     if found:
-        raise StepdownError(
-            f"plan {goal.plan}: {len(found)} problem(s) before any change:\n  - " + "\n  - ".join(found)
-        )
+        raise StepdownError(f"plan {goal.plan}: {preflight.listed(found)}")
     old = read_state(goal.home) or {}
     started = time.monotonic()
     words = {"to": goal.plan, "release": goal.release.id, "from": old.get("plan"), "from_release": old.get("release")}

@@ -39,5 +39,6 @@ def _container(container: Container) -> dict[str, Any]:
         "cpus": container.cpus,
         "data": [server.name for server in container.servers if server.data],
         "secrets": {server.name: sorted(server.secrets.values()) for server in container.servers if server.secrets},
+        "required_secrets": {s.name: list(s.required_secrets) for s in container.servers if s.required_secrets},
         "environment": sorted(set(container.environment.values())),
     }

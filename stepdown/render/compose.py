@@ -6,8 +6,15 @@ import json
 from typing import Any
 
 from stepdown.catalog import Server
-from stepdown.resolve import GATEWAY_MEMORY_MIB, Container, ResolvedPlan
-from stepdown.shared import CONTAINER_PORT, DRAIN_SECONDS, GATEWAY_PORT, GRACE_SECONDS, variable
+from stepdown.resolve import Container, ResolvedPlan
+from stepdown.shared import (
+    CONTAINER_PORT,
+    DRAIN_SECONDS,
+    GATEWAY_MEMORY_MIB,
+    GATEWAY_PORT,
+    GRACE_SECONDS,
+    variable,
+)
 
 GATEWAY_SCRATCH_MIB = 16
 GATEWAY_MEMORY = f"{GATEWAY_MEMORY_MIB}m"
