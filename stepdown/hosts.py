@@ -26,10 +26,10 @@ def refusals(folder: Path) -> dict[str, str]:
 
 def refusal(host: str, answer: Mapping[str, Any]) -> str:
     """One host's answer, Ansible's result of the agent's preflight, as a sentence or a list of problems."""
-    message = _lines(answer.get("msg", ""))
+    message = _lines(answer.get("msg", "").removeprefix("Task failed: "))
     if answer.get("unreachable"):
-        wrong = f"cannot be reached: {message[-1] if message else 'no answer'}"
-        return sentence(host, wrong, run=_ssh(answer["reach"]))
+        why = message[-1].rpartition("via ssh: ")[2].rstrip(".") if message else "no answer"
+        return sentence(host, f"cannot be reached: {why}", run=_ssh(answer["reach"]))
     if any("password" in line for line in message):
         remedy = "ANSIBLE_BECOME_ASK_PASS=true ./run deploy …, or set ansible_become_password from a vault"
         return sentence(host, f"sudo: {message[-1]}", run=remedy)

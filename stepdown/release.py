@@ -25,7 +25,8 @@ if sys.version_info < (3, 11):
             os.execvp(name, [name] + sys.argv)
         except OSError:
             pass
-    sys.exit("stepdown.pyz: Python %d.%d is too old, 3.11 or newer is needed on this host" % sys.version_info[:2])
+    wrong = "stepdown.pyz: Python %d.%d is too old, 3.11 or newer is needed. " % sys.version_info[:2]
+    sys.exit(wrong + "Install one on this host, as python3.11, python3.12 or python3.13 on PATH")
 from stepdown.host.app import main
 sys.exit(main())
 """

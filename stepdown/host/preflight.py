@@ -52,8 +52,11 @@ def question(text: str) -> Question:
     """A question from JSON; UsageError when it is none."""
     known = [entry.name for entry in fields(Question)]
     try:
-        return Question(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        asked = Question(**json.loads(text))
+        for key in ("name", "port", "direct_port"):
+            asked.instance[key]
+        return asked
+    except (ValueError, TypeError, KeyError) as error:
         raise UsageError(sentence("preflight", f"no question as JSON ({error})", known)) from error
 
 
@@ -78,7 +81,7 @@ def judge(home: Home, asked: Question, host: Host) -> list[str]:
     facts = asked.plans[name]
     release = asked.release or ("" if wrong or not asked.archive else _release(home, asked, host))
     absent = _absent(facts, asked, host)
-    found += [*_memory(facts, release, host), *_cpus(facts, host), *_disk(home, asked, host, absent)]
+    found += [*_memory(facts, release, host), *_cpus(facts, host), *_disk(asked, host, absent)]
     found += [*_ports(facts, asked, host), *([] if wrong else _subnet(asked, host))]
     found += [*_secrets(home, facts, asked, host), *_workspace(asked, host)]
     if asked.release:
@@ -148,6 +151,8 @@ def _memory(facts: Facts, release: str, host: Host) -> Iterable[str]:
     While the release is not known, what runs under a container's name counts as staying.
     """
     there = {c.name for c in host.running if not release or c.release == release}
+    if host.blind:
+        return
     need = sum(container["memory_mib"] for name, container in facts["containers"].items() if name not in there)
     if not any(c.name == "gateway" for c in host.running):
         need += GATEWAY_MEMORY_MIB
@@ -161,8 +166,8 @@ def _cpus(facts: Facts, host: Host) -> Iterable[str]:
         yield f"a container is to have {most:g} CPUs, this host has {host.cpus}. Lower cpus in the catalogue"
 
 
-def _disk(home: Home, asked: Question, host: Host, absent: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    images = 0 if asked.release else sum(image["mib"] for image in absent)
+def _disk(asked: Question, host: Host, absent: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    images = 0 if asked.release or host.blind else sum(image["mib"] for image in absent)
     below_home = DATA_MIB + (images if asked.copied else 0)
     if host.home.device == host.images_disk.device:
         below_home, images = below_home + images, 0
@@ -176,7 +181,7 @@ def _ports(facts: Facts, asked: Question, host: Host) -> Iterable[str]:
     wanted = [("port", "STEPDOWN_PORT")] + ([("direct_port", "STEPDOWN_DIRECT_PORT")] if facts["direct_port"] else [])
     for key, variable in wanted:
         port = asked.instance[key]
-        if valid_port(port) and int(port) in host.ports:
+        if valid_port(port) and int(port) in host.ports and not host.blind:
             see = f"ss -ltnp 'sport = :{port}'"
             other = f"Set mcp_stack_{key} (this machine: {variable}) to another port, or run: {see}"
             yield f"127.0.0.1:{port} cannot be had ({host.ports[int(port)]}). {other}"
@@ -184,6 +189,8 @@ def _ports(facts: Facts, asked: Question, host: Host) -> Iterable[str]:
 
 def _subnet(asked: Question, host: Host) -> Iterable[str]:
     """The instance's subnet against everybody else's; one that its own network has already is beyond dispute."""
+    if host.blind:
+        return
     name = asked.instance["name"]
     wanted = asked.instance.get("subnet") or (host.instance.subnet if host.instance else "")
     others = [other for other in host.taken if other.instance != name]

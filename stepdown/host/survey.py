@@ -46,6 +46,9 @@ class Host:
     limits_lacking: tuple[str, ...]  # of memory, cpu, pids: what containers cannot be limited in
     engine: Facts
     can_install: bool  # an engine, where none answers
+    blind: (
+        bool  # an instance is on record and no engine tells what runs of it, and which ports and networks are its own
+    )
     home: Disk
     home_refused: str  # why this user cannot write below <home>; empty when it can
     images_disk: Disk
@@ -79,6 +82,7 @@ def survey(home: Home, wanted: Mapping[str, Any], references: Collection[str]) -
         limits_lacking=said.unlimited if said.version else tuple(kernel.controllers_lacking()),
         engine=said,
         can_install=can_install(),
+        blind=not said.version and _seen(home.instance),
         home=_disk(home.path),
         home_refused=_home_refused(home.path),
         images_disk=_disk(Path(said.folder)),

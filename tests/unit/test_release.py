@@ -92,7 +92,7 @@ def test_the_agent_needs_only_the_standard_library(source: Path) -> None:
     pyz = release.pack_agent(source)
     top = _agent(pyz, "--help")
     assert (0, "") == (top.returncode, top.stderr)
-    for command in ("stage", "secret", "switch", "converge", "status", "journal", "why", "down"):
+    for command in ("preflight", "stage", "secret", "switch", "converge", "status", "journal", "why", "down"):
         assert command in top.stdout
         shown = _agent(pyz, command, "--help")
         assert (0, "") == (shown.returncode, shown.stderr), command
@@ -124,6 +124,29 @@ def test_wrong_use_of_the_agent_is_exit_code_2(source: Path) -> None:
     pyz = release.pack_agent(source)
     for words in (["fly"], [], ["stage"]):
         assert 2 == _agent(pyz, *words).returncode
+
+
+OLD = "import sys; sys.version_info = (3, 9, 2); sys.argv = [{pyz!r}, 'why']; exec({main!r})"
+
+
+def test_a_python_that_is_too_old_is_told_so(source: Path, tmp_path: Path) -> None:
+    """One sentence instead of a traceback from the middle of the agent."""
+    pyz = release.pack_agent(source)
+    argv = [sys.executable, "-c", OLD.format(pyz=str(pyz), main=release.AGENT_MAIN)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)}, timeout=30)
+    assert (1, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n"))
+    assert ended.stderr.startswith("stepdown.pyz: Python 3.9 is too old, 3.11 or newer is needed. Install one")
+
+
+def test_a_python_that_is_too_old_hands_over_to_a_newer_one(source: Path, tmp_path: Path) -> None:
+    """Distributions keep the old one as python3 and have the newer one beside it."""
+    pyz = release.pack_agent(source)
+    newer = tmp_path / "python3.12"
+    newer.write_text("#!/bin/sh\necho newer: $*\n")
+    newer.chmod(0o755)
+    argv = [sys.executable, "-c", OLD.format(pyz=str(pyz), main=release.AGENT_MAIN)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)}, timeout=30)
+    assert (0, f"newer: {pyz} why\n") == (ended.returncode, ended.stdout)
 
 
 def test_an_empty_journal_is_no_error(source: Path, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_subnet_that_is_taken_is_not_chosen(staging: Staging) -> None:
     staging.stage()
     first = load_instance(staging.home).subnet
     staging.home.instance.unlink()
-    (staging.engine / "subnets").write_text(f"{first} fd00::/64\n")
+    (staging.engine / "subnets").write_text(f"{first}\nfd00::/64\n")
     (staging.engine / "ip").write_text("#!/bin/sh\necho default via 10.0.0.1\necho 10.231.0.0/17 dev tun0\n")
     staging.stage()
     second = load_instance(staging.home).subnet

@@ -49,6 +49,14 @@ def test_secrets_are_names_of_files_and_no_values(complete: Catalog) -> None:
     assert ["heimdall"] == facts["containers"]["heimdall"]["data"]
 
 
+def test_secrets_that_a_server_cannot_work_without_are_named(complete: Catalog) -> None:
+    """zen works without its key; the preflight asks for the others."""
+    assert {} == plan_facts(resolve(complete, "C"))["containers"]["zen"]["required_secrets"]
+    zen = replace(complete.servers["zen"], required_secrets=("api_key",))
+    strict = replace(complete, servers={**complete.servers, "zen": zen})
+    assert {"zen": ["api_key"]} == plan_facts(resolve(strict, "C"))["containers"]["zen"]["required_secrets"]
+
+
 def test_a_container_without_an_image_has_no_facts(catalog: Catalog) -> None:
     """The agent would look for an image that no release names."""
     with pytest.raises(ValueError, match="container zen: no image"):
