@@ -26,6 +26,13 @@ def refusals(folder: Path) -> dict[str, str]:
 
 def refusal(host: str, answer: Mapping[str, Any]) -> str:
     """One host's answer, Ansible's result of the agent's preflight, as a sentence or a list of problems."""
+    settings = [f"{host}: {answer['settings']}"] if answer.get("settings") else []
+    if settings and answer.get("rc") == 0:
+        return settings[0]
+    return "\n".join((*settings, _answer(host, answer)))
+
+
+def _answer(host: str, answer: Mapping[str, Any]) -> str:
     message = _lines(answer.get("msg", "").removeprefix("Task failed: "))
     if answer.get("unreachable"):
         why = message[-1].rpartition("via ssh: ")[2].rstrip(".") if message else "no answer"

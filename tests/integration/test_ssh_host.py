@@ -8,14 +8,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.hosts import machine
 from tests.integration.conftest import ROOT, Stack, docker
+from tests.integration.ssh_host import Host, inventory, reach
 from tests.integration.test_operations import until
 
 pytestmark = pytest.mark.engine
@@ -31,24 +29,6 @@ for server in ("zen", "heimdall"):
 """
 
 
-@dataclass(frozen=True)
-class Host:
-    """A systemd container that plays another machine, and an inventory that reaches it over SSH."""
-
-    name: str
-    inventory: Path
-
-    def inside(self, *words: str, check: bool = True) -> str:
-        """A command's output on the host."""
-        argv = ["docker", "exec", self.name, *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=check, timeout=120).stdout
-
-    def deploy(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`./run deploy` or another task on this host, as on the command line."""
-        argv = ["./run", *words, f"--inventory={self.inventory}", "--yes"]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-
-
 @pytest.fixture(scope="module")
 def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Made anew; the image that it starts from stays on the engine."""
@@ -58,23 +38,9 @@ def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hos
     name = f"{stack.name}-host"
     try:
         reached = machine.up(name, folder)
-        yield Host(name, _inventory(folder, reached))
+        yield Host(name, inventory(folder / "inventory", far=reach(reached)))
     finally:
         machine.down(name)
-
-
-def _inventory(folder: Path, reached: machine.Machine) -> Path:
-    reach = {
-        "ansible_host": reached.address,
-        "ansible_port": reached.port,
-        "ansible_user": reached.user,
-        "ansible_ssh_private_key_file": reached.identity_file,
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-    }
-    path = folder / "inventory" / "hosts.yml"
-    path.parent.mkdir()
-    path.write_text(yaml.safe_dump({"stack": {"hosts": {"far": reach}}}))
-    return path.parent
 
 
 def test_an_interrupted_deploy_is_mended_by_the_next(host: Host) -> None:

@@ -46,6 +46,9 @@ ASK = "ANSIBLE_BECOME_ASK_PASS=true ./run deploy …, or set ansible_become_pass
             "far: stepdown.pyz: Python 3.9 is too old, 3.11 or newer is needed on this host",
         ),
         ({"msg": "An unhandled exception: no space left"}, "far: An unhandled exception: no space left"),
+        ({"rc": 0, "settings": "mcp_stack: mcp_stack_prot is not a variable of the role"},
+         "far: mcp_stack: mcp_stack_prot is not a variable of the role"),
+        ({"rc": 1, "stdout": "1 problem", "settings": "mcp_stack: what"}, "far: mcp_stack: what\nfar: 1 problem"),
         ({"rc": 137}, "far: the preflight ended with 137 and said nothing"),
     ],
 )  # fmt: skip
