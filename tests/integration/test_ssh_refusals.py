@@ -44,7 +44,7 @@ def poor(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 
 
 def _untouched(host: Host) -> bool:
-    left = host.inside("sh", "-c", "ls -A /opt; command -v dockerd; ls -A /home/deployer/.ansible/tmp", check=False)
+    left = host.inside("sh", "-c", "ls -A /opt; command -v dockerd; ls -A ~deployer/.ansible/tmp", check=False)
     return left == ""
 
 

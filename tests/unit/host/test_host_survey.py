@@ -132,7 +132,7 @@ def test_an_engine_says_what_it_has(programs: Path, tmp_path: Path) -> None:
     ("text", "rights"),
     [
         ("permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock", False),
-        ("open /root/.docker/config.json: permission denied\nCannot connect to the Docker daemon", True),
+        ("open config.json: permission denied\nCannot connect to the Docker daemon", True),
     ],
 )
 @pytest.mark.parametrize("door", ["stderr", "answer"])
