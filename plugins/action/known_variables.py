@@ -48,7 +48,7 @@ def unknown(role: str, given: Iterable[str], known: Iterable[str], renamed: Mapp
 
 
 class ActionModule(ActionBase):
-    """`ansible.legacy.known_variables:` without arguments, inside a role."""
+    """`known_variables:` without arguments, inside a role."""
 
     _supports_check_mode = True
     _requires_connection = False

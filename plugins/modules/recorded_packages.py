@@ -36,7 +36,7 @@ facts: {type: dict, returned: always, description: What the record remembers; af
 """
 EXAMPLES = r"""
 - name: Install the engine
-  ansible.legacy.recorded_packages:
+  recorded_packages:
     name: [docker.io]
     record: /var/lib/stepdown/docker_engine_packages.json
 """

@@ -17,7 +17,7 @@ LINTERS = {
     "mypy": ("mypy",),
     "import-linter": ("lint-imports", "--no-cache"),
     "yamllint": ("yamllint", "--strict", "."),
-    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production", "playbooks", "roles"),
+    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production", "playbooks", "roles", "molecule"),
 }
 
 

@@ -22,7 +22,7 @@ argument_specs:
       probe_key: {type: str, no_log: true}
 """,
     "meta/renamed_variables.yml": "probe_gate: probe_port\n",
-    "tasks/main.yml": "- name: Refuse\n  ansible.legacy.known_variables:\n",
+    "tasks/main.yml": "- name: Refuse\n  known_variables:\n",
 }
 
 
