@@ -48,6 +48,7 @@ class Container:
     image: str
     bootstrap: str  # the gateway's label: digest of the start-up configuration that it was made with
     ports: str  # as `docker ps` prints them: 127.0.0.1:8080->8080/tcp
+    file: str = ""  # the compose file that it was made from
 
 
 def require_engine() -> str:
@@ -105,6 +106,7 @@ def containers(instance: str) -> tuple[Container, ...]:
                 image=row["Image"],
                 bootstrap=labels.get("stepdown.bootstrap", ""),
                 ports=row["Ports"],
+                file=labels.get("com.docker.compose.project.config_files", ""),
             )
         )
     return tuple(found)

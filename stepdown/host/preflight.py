@@ -74,7 +74,8 @@ def problems(home: Home, asked: Question) -> list[str]:
 def judge(home: Home, asked: Question, host: Host) -> list[str]:
     """`problems` of a host that was surveyed before."""
     wrong = refusals(home, host.instance, asked.instance)
-    found = [*_platform(host), *_engine(host), *host.broken, *wrong, *_home(home, asked, host), *_clock(asked, host)]
+    found = [*_platform(host), *_engine(host), *host.broken, *wrong, *_elsewhere(asked, host)]
+    found += [*_home(home, asked, host), *_clock(asked, host)]
     name = asked.plan or host.plan or FIRST_PLAN
     if name not in asked.plans:
         return [*found, sentence(f"plan {name!r}", "is not in this release", asked.plans, "./run plan.show")]
@@ -116,6 +117,14 @@ def _engine(host: Host) -> Iterable[str]:
     if number and (int(number[1]), int(number[2])) < DOCKER:
         oldest = ".".join(map(str, DOCKER))
         yield f"docker: engine {said.version} is too old, {oldest} or newer is needed. Upgrade its package"
+
+
+def _elsewhere(asked: Question, host: Host) -> Iterable[str]:
+    """Two <home>s cannot share a name on one engine: each would take the other's containers for its own."""
+    if host.elsewhere:
+        wrong = f"'{asked.instance['name']}' is on this engine already, from {host.elsewhere}"
+        remedy = "Set another name (this machine: STEPDOWN_INSTANCE) and two other ports, or take that one down"
+        yield f"{sentence('mcp_stack_instance', wrong)}. {remedy}"
 
 
 def _home(home: Home, asked: Question, host: Host) -> Iterable[str]:

@@ -56,6 +56,7 @@ class Host:
     plan: str  # the plan that it is on, or empty
     broken: tuple[str, ...]  # what <home> has on record and cannot be read, as sentences
     running: tuple[Container, ...]  # the instance's own containers that run
+    elsewhere: str  # compose file of a container that bears the instance's name and is not of this <home>; or empty
     ports: Mapping[int, str]  # those of the asked ones that cannot be had, and why; not the instance's own
     taken: tuple[subnets.Taken, ...]
     images: Mapping[str, str]  # those of the asked references that are here, and their ids
@@ -66,7 +67,8 @@ class Host:
 def survey(home: Home, wanted: Mapping[str, Any], references: Collection[str]) -> Host:
     """Measure this host for an instance with the settings `wanted`, and look for images."""
     said = engine.facts()
-    running = tuple(c for c in engine.containers(str(wanted["name"])) if c.running) if said.version else ()
+    there = engine.containers(str(wanted["name"])) if said.version else ()
+    running = tuple(c for c in there if c.running)
     own = published_ports(running)
     asked = {int(wanted[key]) for key in ("port", "direct_port") if valid_port(wanted[key])}
     publishers = engine.publishers() if said.version and asked - own else {}
@@ -90,6 +92,7 @@ def survey(home: Home, wanted: Mapping[str, Any], references: Collection[str]) -
         plan=_record(home.state, lambda: str(read_json(home.state)["plan"]), broken) or "",
         broken=tuple(broken),
         running=running,
+        elsewhere=next((c.file for c in there if c.file and not Path(c.file).is_relative_to(home.path)), ""),
         ports={port: why for port, why in refused.items() if why},
         taken=subnets.taken(),
         images=engine.image_ids(sorted(references)) if said.version else {},

@@ -330,3 +330,12 @@ def test_a_container_that_hangs_is_made_anew(stack: Stack) -> None:
     assert before["zen"] == after["zen"]
     assert before["heimdall"] != after["heimdall"]
     assert answers(stack, "heimdall")
+
+
+def test_a_second_home_does_not_take_the_first_ones_containers_for_its_own(stack: Stack, tmp_path: Path) -> None:
+    """One name on one engine belongs to one <home>; the other is told before anything changes."""
+    before = stack.containers()
+    done = stack.run("deploy", STEPDOWN_HOME=str(tmp_path / "home"))
+    assert (1, True) == (done.returncode, f"'{stack.name}' is on this engine already" in done.stderr), done.stderr
+    assert before == stack.containers()
+    assert not (tmp_path / "home").exists()

@@ -44,6 +44,7 @@ GOOD = Host(
     plan="",
     broken=(),
     running=(),
+    elsewhere="",
     ports={},
     taken=(),
     images={"stepdown/zen:1": "sha256:1", "stepdown/heimdall:1": "sha256:2"},
