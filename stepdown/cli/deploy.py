@@ -96,7 +96,10 @@ def down(
 
 
 def _forget_this_machine(check: bool) -> None:
-    """What builds left here, beside images: packages and packed files."""
+    """What builds left here, beside images: packages and packed files. Another instance on this machine keeps them."""
+    if others := sorted(_others()):
+        print(f"kept what builds installed: {', '.join(others)} on this machine's engine may need it")
+        return
     for name in installed.recorded() if check else installed.remove():
         print(f"{'would remove' if check else 'removed'} package {name}")
     for name in ("release.tar", "stepdown.pyz", "docker-compose") if not check else ():
@@ -180,6 +183,15 @@ def _tell() -> None:
 
 def unused_images() -> list[str]:
     """Images that builds left on this engine, when no instance uses it any more."""
-    if run((engine.CLIENT, "ps", "--all", "--quiet", "--filter", "label=stepdown.instance")).stdout.strip():
+    if _others():
         return []
     return run((engine.CLIENT, "image", "ls", "--quiet", "--filter", "label=stepdown.image")).stdout.split()
+
+
+def _others() -> set[str]:
+    """Names of other instances with containers on this machine's engine; empty where no engine answers."""
+    if not engine.answers():
+        return set()
+    label = '{{.Label "stepdown.instance"}}'
+    argv = (engine.CLIENT, "ps", "--all", "--filter", "label=stepdown.instance", "--format", label)
+    return {*run(argv).stdout.split()} - {door.instance()}
