@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 Argv = tuple[str, ...]
@@ -119,3 +120,20 @@ def mmdebstrap(suite: str, packages: Sequence[str], archive: str, sources: str =
         archive,
         *tail,
     )
+
+
+def ansible_playbook(playbook: str, inventory: str, extra: str, *, check: bool = False) -> Argv:
+    """Run a playbook, named by its path; `extra` is JSON, or @FILE, with variables that go above all others."""
+    mode = ("--check", "--diff") if check else ()
+    return ("ansible-playbook", playbook, "--inventory", inventory, "--extra-vars", extra, *mode)
+
+
+def ansible_debug(group: str, inventory: str, message: str) -> Argv:
+    """Evaluate a template for each host of a group, here, as a playbook of playbooks/ would; connects to none."""
+    module = ("--module-name", "ansible.builtin.debug", "--args", json.dumps({"msg": message}))
+    return ("ansible", group, "--inventory", inventory, "--playbook-dir", "playbooks", *module)
+
+
+def ssh(destination: str, options: Sequence[str], command: str) -> Argv:
+    """Run a shell command on another machine; fails rather than ask for a password."""
+    return ("ssh", "-o", "BatchMode=yes", *options, destination, command)

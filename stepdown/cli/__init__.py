@@ -10,12 +10,12 @@ from invoke.collection import Collection
 
 def namespace() -> Collection:
     """Every task under the name that people type."""
-    from stepdown.cli import build, client, deploy, host, plan, quality
+    from stepdown.cli import bench, build, client, deploy, host, plan, quality
 
     top = Collection()
     for task in (deploy.deploy, deploy.down, host.status, host.switch, host.journal, host.why, host.doctor):
         top.add_task(task)
-    for task in (build.build, build.bundle, build.lock, quality.lint):
+    for task in (build.build, build.bundle, build.lock, bench.bench, quality.lint):
         top.add_task(task)
     top.add_collection(Collection("plan", plan.show, plan.diff, plan.fit))
     top.add_collection(Collection("client", client.config))

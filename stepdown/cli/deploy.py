@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from stepdown import doctor, hosts, installed, question, release, resolve
+from stepdown import commands, doctor, hosts, installed, question, release, resolve
 from stepdown.cli import door
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
@@ -115,9 +115,7 @@ def _run_down(extra: dict[str, Any], inventory: str, check: bool) -> None:
 
 def playbook(name: str, extra: dict[str, Any], inventory: str = LOCAL, *, check: bool = False) -> int:
     """Run a playbook on an inventory, its output as it comes; returns Ansible's exit code."""
-    words = ("--extra-vars", json.dumps(extra))
-    mode = ["--check", "--diff"] if check else []
-    argv = ("ansible-playbook", f"playbooks/{name}.yml", "--inventory", inventory, *words, *mode)
+    argv = commands.ansible_playbook(f"playbooks/{name}.yml", inventory, json.dumps(extra), check=check)
     return passthrough(argv, env={"PYTHONDONTWRITEBYTECODE": ""}, cwd=str(door.ROOT))
 
 

@@ -1,0 +1,72 @@
+"""bench."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+from invoke.context import Context
+
+from stepdown.bench import deploy, measure
+from stepdown.cli import door
+from stepdown.errors import StepdownError, UsageError, sentence
+
+LOCAL = "inventory/local"
+REPORT = "reports/bench.json"
+MOST_ROUNDS = 100
+NOT_JUDGED = 3
+# Name to what prepares it; each leaves nothing behind.
+BENCHMARKS: Mapping[str, Callable[[measure.Setting], AbstractContextManager[measure.Benchmark]]] = {
+    "deploy": deploy.prepared,
+}
+
+
+@door.command(
+    help={
+        "only": f"one benchmark alone ({', '.join(BENCHMARKS)})",
+        "inventory": "the host; inventory/local is this machine",
+        "rounds": "how often each contender runs",
+        "yes": "do not refuse another machine: a second instance is made on it, and removed",
+    }
+)
+def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int = 5, yes: bool = False) -> None:
+    """Measure beside contenders, in turns; exit 1 when a limit is missed, 3 when it could not be judged."""
+    chosen = choose(only, rounds)
+    if (door.ROOT / inventory).resolve() != door.ROOT / LOCAL and not yes:
+        wrong = "bench makes a second instance on its host and removes it; say so with --yes"
+        raise UsageError(sentence(f"inventory {inventory!r}", wrong))
+    setting = measure.Setting(door.ROOT, inventory, door.catalog().objectives, door.say)
+    done = []
+    try:
+        for name in chosen:
+            done.append(_measured(name, setting, rounds))
+            print(measure.table(done[-1]))
+    except UsageError:
+        raise
+    except StepdownError as error:
+        door.say(str(error))
+        door.leave(NOT_JUDGED)
+    report = door.ROOT / REPORT
+    report.parent.mkdir(exist_ok=True)
+    documents = {ran.benchmark.name: {"inventory": inventory, **measure.document(ran)} for ran in done}
+    report.write_text(json.dumps({"benchmarks": documents}, indent=2) + "\n", encoding="utf-8")
+    print(REPORT)
+    door.leave(0 if all(verdict.good for ran in done for verdict in measure.judge(ran)) else 1)
+
+
+def choose(only: str, rounds: int) -> list[str]:
+    """The benchmarks that were asked for; UsageError for one that is not there, or an odd number of rounds."""
+    if only and only not in BENCHMARKS:
+        raise UsageError(sentence("bench", f"--only={only} names no benchmark", BENCHMARKS, "./run bench --only=deploy"))
+    if not 1 <= rounds <= MOST_ROUNDS:
+        raise UsageError(sentence("bench", f"--rounds={rounds} should be from 1 to {MOST_ROUNDS}", run="./run bench"))
+    return [only] if only else list(BENCHMARKS)
+
+
+def _measured(name: str, setting: measure.Setting, rounds: int) -> measure.Measured:
+    with BENCHMARKS[name](setting) as benchmark:
+        before = os.getloadavg()
+        samples = measure.take_turns(benchmark.contenders, rounds, setting.say)
+        return measure.Measured(benchmark, samples, before, os.getloadavg())
