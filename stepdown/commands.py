@@ -137,3 +137,8 @@ def ansible_debug(group: str, inventory: str, message: str) -> Argv:
 def ssh(destination: str, options: Sequence[str], command: str) -> Argv:
     """Run a shell command on another machine; fails rather than ask for a password."""
     return ("ssh", "-o", "BatchMode=yes", *options, destination, command)
+
+
+def sops_decrypt(file: str) -> Argv:
+    """Print an encrypted YAML or JSON file in the clear, as JSON."""
+    return ("sops", "decrypt", "--output-type", "json", file)

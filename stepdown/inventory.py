@@ -1,7 +1,7 @@
 """What an inventory says about the hosts of group stack, as Ansible itself evaluates it; no host is connected to.
 
-Owns: how Ansible is asked. Reads: an inventory, through `ansible`. Never: prints a value, or repeats Ansible's own account
-of a failure, which quotes lines of the inventory.
+Owns: how Ansible is asked. Reads: an inventory, through `ansible`. Never: prints a value, or repeats Ansible's own
+account of a failure, which quotes lines of the inventory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.run import run
 
 GROUP = "stack"
+UNLOCK = "export ANSIBLE_VAULT_PASSWORD_FILE=FILE"
 ANSWER = re.compile(r"^(?P<host>\S+) \| (?P<outcome>SUCCESS|FAILED!) => (?=\{)", re.MULTILINE)
 # what Ansible wraps around the reason; the reason alone is ours or a lookup's own sentence
 WRAPPING = re.compile(r"^(?:Task failed: |Finalization of task args for '[^']*' failed: |Error while [^:]*: )+")
@@ -51,7 +52,8 @@ def ask(root: Path, inventory: str, expressions: Mapping[str, str]) -> tuple[Ans
     if done.returncode:
         words = re.search(r"^\[?ERROR\]?[:!] *(.*)", done.stderr, re.MULTILINE)
         reason = words[1].rstrip(".") if words else f"ansible exits {done.returncode}"
-        raise StepdownError(sentence(f"inventory {inventory!r}", f"cannot be read: {reason}"))
+        remedy = UNLOCK if "decrypt" in reason.lower() else ""
+        raise StepdownError(sentence(f"inventory {inventory!r}", f"cannot be read: {reason}", run=remedy))
     raise UsageError(sentence(f"inventory {inventory!r}", f"has no host in group {GROUP}"))
 
 

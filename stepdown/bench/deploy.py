@@ -63,14 +63,12 @@ def _beside(
         before = _containers(where, there, made)
         yield _benchmark(setting, where, made, told, deploy)
         if _containers(where, there, made) != before:
-            raise StepdownError(sentence("bench deploy", "containers were replaced meanwhile, so the figures mean nothing"))
+            raise StepdownError(sentence("bench deploy", "containers were replaced meanwhile; measure again"))
     finally:
         _plain(setting, "down", told)
 
 
-def _benchmark(
-    setting: Setting, where: place.Place, made: plain.Plain, told: str, deploy: Sequence[str]
-) -> Benchmark:
+def _benchmark(setting: Setting, where: place.Place, made: plain.Plain, told: str, deploy: Sequence[str]) -> Benchmark:
     ours = commands.ansible_playbook("playbooks/deploy.yml", setting.inventory, ACTIVATE)
     theirs = commands.ansible_playbook(f"{PLAYBOOKS}/deploy.yml", setting.inventory, told)
     files = ("compose.yml", "edge/compose.yml")

@@ -123,7 +123,8 @@ def table(measured: Measured) -> str:
         figures = "  ".join(f"{value:>6.2f} s" for value in (statistics.median(times), min(times), max(times)))
         lines.append(f"{contender.name:<{width}}  {figures}  {ratio(times, reference):>6.2f}  {contender.what}")
     before, after = (" ".join(f"{value:.2f}" for value in load) for load in (measured.before, measured.after))
-    lines.append(f"ratio to {benchmark.reference}; {len(reference)} round(s); load average {before} before, {after} after")
+    rounds = f"{len(reference)} round(s), ratios to {benchmark.reference}"
+    lines.append(f"{rounds}; load average {before} before, {after} after")
     for verdict in judge(measured):
         goal = verdict.objective
         against = f"{goal.statistic} {verdict.measured:.2f}, limit {goal.limit:g} {goal.unit}"

@@ -1,4 +1,4 @@
-"""The one host that a benchmark runs on, and commands on it without Ansible: here, or over SSH as Ansible reaches it."""
+"""The one host that a benchmark runs on, and commands on it without Ansible: here, or over SSH as Ansible does."""
 
 from __future__ import annotations
 

@@ -21,6 +21,10 @@ RELEASE = "plain"  # stands where the others have the id of a release
 TOKEN_BYTES = 32
 FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
+SUBNETS_TAKEN = (
+    "docker network ls --quiet | xargs docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}} {{end}}'"
+)
+
 
 @dataclass(frozen=True)
 class Deployed:
@@ -61,12 +65,11 @@ def beside(place: Place, there: Deployed, dist: Path) -> Plain:
     home = f"{place.home}-plain"
     plugin = place.shell("docker compose version >/dev/null 2>&1 && echo plugin || echo none").strip() == "plugin"
     port = int(place.shell(f"python3 -c {shlex.quote(FREE_PORT)}"))
-    listed = "docker network ls --quiet | xargs docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}} {{end}}'"
     instance = Instance(
         name=f"{there.instance.name}-plain",
         port=port,
         direct_port=there.instance.direct_port,
-        subnet=free_subnet(place.shell(listed).split()),
+        subnet=free_subnet(place.shell(SUBNETS_TAKEN).split()),
         workspace=f"{home}/data/workspace",
     )
     if plugin:
@@ -75,7 +78,7 @@ def beside(place: Place, there: Deployed, dist: Path) -> Plain:
 
 
 def free_subnet(taken: Iterable[str]) -> str:
-    """The last /24 of the instances' network that overlaps none of `taken`; the last, since instances look elsewhere."""
+    """The last /24 of the instances' network that overlaps none of `taken`; instances take others first."""
     others = [ipaddress.IPv4Network(subnet) for subnet in taken if ":" not in subnet]
     for candidate in reversed(list(SUBNETS.subnets(new_prefix=24))):
         if not any(candidate.overlaps(other) for other in others):
@@ -144,7 +147,7 @@ def _secret_files(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _folders(facts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What containers mount, each with its mode; Ansible gives missing parents the same, so the open ones come first."""
+    """What containers mount; Ansible gives missing parents the mode of the first, so the open ones come first."""
     open_ones = ("edge/gateway", "run/plan", "run/envoy/config/endpoints", "data/workspace")
     closed = ["run/envoy/admin", "secrets/auth"]
     closed += [f"secrets/servers/{server}" for server in dict.fromkeys(server for server, _ in _secret_files(facts))]

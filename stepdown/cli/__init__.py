@@ -10,7 +10,7 @@ from invoke.collection import Collection
 
 def namespace() -> Collection:
     """Every task under the name that people type."""
-    from stepdown.cli import bench, build, client, deploy, host, plan, quality
+    from stepdown.cli import bench, build, client, deploy, host, plan, quality, secrets
 
     top = Collection()
     for task in (deploy.deploy, deploy.down, host.status, host.switch, host.journal, host.why, host.doctor):
@@ -19,5 +19,6 @@ def namespace() -> Collection:
         top.add_task(task)
     top.add_collection(Collection("plan", plan.show, plan.diff, plan.fit))
     top.add_collection(Collection("client", client.config))
+    top.add_collection(Collection("secrets", secrets.check))
     top.add_collection(quality.tests())
     return top

@@ -59,7 +59,7 @@ def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int
 def choose(only: str, rounds: int) -> list[str]:
     """The benchmarks that were asked for; UsageError for one that is not there, or an odd number of rounds."""
     if only and only not in BENCHMARKS:
-        raise UsageError(sentence("bench", f"--only={only} names no benchmark", BENCHMARKS, "./run bench --only=deploy"))
+        raise UsageError(sentence("bench", f"--only={only} names no benchmark", BENCHMARKS, "./run bench"))
     if not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(sentence("bench", f"--rounds={rounds} should be from 1 to {MOST_ROUNDS}", run="./run bench"))
     return [only] if only else list(BENCHMARKS)
