@@ -97,7 +97,6 @@ def examine(root: Path, name: str, secrets: Iterable[Secret]) -> list[Finding]:
 
 def source(folder: Path, name: str) -> Source:
     """How the files of an inventory give a variable, by their text; folder is the inventory's."""
-    vault = folder / VAULT_FILE
     encrypted = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -107,7 +106,7 @@ def source(folder: Path, name: str) -> Source:
             return _source(path, name, match["value"], folder)
     if encrypted:
         return Source(f"ansible-vault, {encrypted[0]}", f"{VAULT} edit {shlex.quote(str(encrypted[0]))}")
-    return Source("nothing in this inventory names it", f"{VAULT} create {shlex.quote(str(vault))}")
+    return Source("nothing in this inventory names it", _vault(folder / VAULT_FILE))
 
 
 def _source(path: Path, name: str, value: str, folder: Path) -> Source:
@@ -120,8 +119,12 @@ def _source(path: Path, name: str, value: str, folder: Path) -> Source:
     if value.startswith("!vault"):
         return Source(f"ansible-vault, inside {path}", f"{VAULT} encrypt_string --stdin-name {name}")
     if "{{" in value:
-        return Source(f"another variable, see {path}", f"{VAULT} create {shlex.quote(str(folder / VAULT_FILE))}")
+        return Source(f"another variable, see {path}", _vault(folder / VAULT_FILE))
     return Source(f"{path}, in the clear", f"{VAULT} encrypt {shlex.quote(str(path))}")
+
+
+def _vault(path: Path) -> str:
+    return f"{VAULT} {'edit' if path.is_file() else 'create'} {shlex.quote(str(path))}"
 
 
 def line(finding: Finding) -> str:

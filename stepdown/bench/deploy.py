@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from stepdown import commands
 from stepdown.bench import place, plain
@@ -21,7 +22,6 @@ from stepdown.errors import StepdownError, sentence
 from stepdown.run import Completed, run
 
 PLAYBOOKS = "tests/performance/plain"
-ACTIVATE = json.dumps({"mcp_stack_plan": "", "mcp_stack_why": "bench"})
 # Variables of the shell win over compose's env file: with these, plain would lay hands on the instance beside it.
 SETTINGS = ("STEPDOWN_", "ZEN_", "COMPOSE_")
 RECAP = re.compile(r"changed=(\d+)")
@@ -43,20 +43,23 @@ def prepared(setting: Setting) -> Iterator[Benchmark]:
         bundles = setting.root / "compose"
         bundle = bundles / f"plan_{there.plan.lower()}"
         told = plain.variables(made, there, bundle, bundles / "edge", folder, where.key_given)
-        told_file = folder / "variables.json"
-        told_file.touch(mode=0o600)  # tokens are in it
-        told_file.write_text(json.dumps(told), encoding="utf-8")
-        yield from _beside(setting, where, there, made, f"@{told_file}")
+        yield from _beside(setting, where, there, made, _kept(told, folder / "variables.json"))
+
+
+def _kept(told: dict[str, Any], path: Path) -> Path:
+    path.touch(mode=0o600)  # tokens are in it
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
 
 
 def _beside(
-    setting: Setting, where: place.Place, there: plain.Deployed, made: plain.Plain, told: str
+    setting: Setting, where: place.Place, there: plain.Deployed, made: plain.Plain, told: Path
 ) -> Iterator[Benchmark]:
     """Make plain's instance, hand over the benchmark, and take the instance away whatever happened."""
     setting.say("bench: asking whether deploy would change anything, and deploying the plain instance beside it")
     deploy = ("./run", "deploy", f"--inventory={setting.inventory}", "--yes")
     require_unchanged(_run(setting.root, (*deploy, "--check")), "./run deploy")
-    _run(setting.root, deploy)  # what --check does not see: the agent itself; over SSH everything
+    _run(setting.root, deploy)  # what --check does not foretell, such as a newer agent
     try:
         _plain(setting, "down", told)  # what an interrupted run left
         _plain(setting, "deploy", told)
@@ -68,9 +71,10 @@ def _beside(
         _plain(setting, "down", told)
 
 
-def _benchmark(setting: Setting, where: place.Place, made: plain.Plain, told: str, deploy: Sequence[str]) -> Benchmark:
-    ours = commands.ansible_playbook("playbooks/deploy.yml", setting.inventory, ACTIVATE)
-    theirs = commands.ansible_playbook(f"{PLAYBOOKS}/deploy.yml", setting.inventory, told)
+def _benchmark(setting: Setting, where: place.Place, made: plain.Plain, told: Path, deploy: Sequence[str]) -> Benchmark:
+    extra = {"mcp_stack_plan": "", "mcp_stack_why": "bench", "mcp_stack_refusals": str(told.parent)}
+    ours = commands.ansible_playbook("playbooks/deploy.yml", setting.inventory, json.dumps(extra))
+    theirs = commands.ansible_playbook(f"{PLAYBOOKS}/deploy.yml", setting.inventory, f"@{told}")
     files = ("compose.yml", "edge/compose.yml")
     up = [shlex.join(commands.compose(made.compose, "compose.env", file, "up", "--detach")) for file in files]
     compose = " && ".join((f"cd {shlex.quote(made.home)}", *up))
@@ -109,8 +113,8 @@ def require_unchanged(done: Completed, remedy: str) -> None:
         raise StepdownError(sentence(" ".join(done.argv[:2]), f"{wrong}, so there is nothing to measure", run=remedy))
 
 
-def _plain(setting: Setting, playbook: str, told: str) -> None:
-    argv = commands.ansible_playbook(f"{PLAYBOOKS}/{playbook}.yml", setting.inventory, told)
+def _plain(setting: Setting, playbook: str, told: Path) -> None:
+    argv = commands.ansible_playbook(f"{PLAYBOOKS}/{playbook}.yml", setting.inventory, f"@{told}")
     _run(setting.root, argv, SETTINGS)
 
 

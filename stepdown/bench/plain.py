@@ -13,15 +13,15 @@ from typing import Any
 
 from stepdown.bench.place import Place
 from stepdown.errors import StepdownError, sentence
-from stepdown.host import gateway
-from stepdown.host.instance import SUBNETS, Instance
+from stepdown.host import gateway, subnets
+from stepdown.host.instance import Instance
 from stepdown.shared import CONTAINER_PORT, GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
 
 RELEASE = "plain"  # stands where the others have the id of a release
 TOKEN_BYTES = 32
 FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
-SUBNETS_TAKEN = (
+NETWORKS = (
     "docker network ls --quiet | xargs docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}} {{end}}'"
 )
 
@@ -62,14 +62,14 @@ def deployed(place: Place) -> Deployed:
 
 def beside(place: Place, there: Deployed, dist: Path) -> Plain:
     """An instance with a name, <home>, port and subnet of its own."""
-    home = f"{place.home}-plain"
+    home, name = f"{place.home}-plain", f"{there.instance.name}-plain"
     plugin = place.shell("docker compose version >/dev/null 2>&1 && echo plugin || echo none").strip() == "plugin"
     port = int(place.shell(f"python3 -c {shlex.quote(FREE_PORT)}"))
     instance = Instance(
-        name=f"{there.instance.name}-plain",
+        name=name,
         port=port,
         direct_port=there.instance.direct_port,
-        subnet=free_subnet(place.shell(SUBNETS_TAKEN).split()),
+        subnet=free_subnet(name, place.shell(NETWORKS).split()),
         workspace=f"{home}/data/workspace",
     )
     if plugin:
@@ -77,13 +77,15 @@ def beside(place: Place, there: Deployed, dist: Path) -> Plain:
     return Plain(instance, home, (f"{home}/docker-compose",), str(dist / "docker-compose"))
 
 
-def free_subnet(taken: Iterable[str]) -> str:
-    """The last /24 of the instances' network that overlaps none of `taken`; instances take others first."""
-    others = [ipaddress.IPv4Network(subnet) for subnet in taken if ":" not in subnet]
-    for candidate in reversed(list(SUBNETS.subnets(new_prefix=24))):
-        if not any(candidate.overlaps(other) for other in others):
-            return str(candidate)
-    raise StepdownError(sentence("bench", f"no free /24 in {SUBNETS}; take an instance down", run="./run down"))
+def free_subnet(name: str, listed: Iterable[str]) -> str:
+    """A /24 for the instance `name` that overlaps none of the networks listed; StepdownError when all are taken."""
+    others = [subnets.Taken(ipaddress.IPv4Network(network), "") for network in listed if ":" not in network]
+    found = subnets.free(name, others)
+    if found is None:
+        raise StepdownError(
+            sentence("bench", f"no free /24 in {subnets.SUBNETS}; take an instance down", run="./run down")
+        )
+    return str(found)
 
 
 def variables(plain: Plain, there: Deployed, bundle: Path, edge: Path, folder: Path, key_given: bool) -> dict[str, Any]:

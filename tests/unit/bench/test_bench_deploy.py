@@ -120,14 +120,15 @@ def test_plain_uses_modules_of_ansible_alone(root: Path) -> None:
 
 def test_a_free_subnet_overlaps_nothing() -> None:
     """Neither an instance's network nor a larger one; IPv6 is no matter."""
-    assert "10.231.255.0/24" == plain.free_subnet(["172.17.0.0/16", "fd00::/64"])
-    assert "10.231.127.0/24" == plain.free_subnet(["10.231.128.0/17"])
+    first = plain.free_subnet("stepdown-plain", ["172.17.0.0/16", "fd00::/64"])
+    assert first != plain.free_subnet("stepdown-plain", [first])
+    assert "10.231.7.0/24" == plain.free_subnet("x", [f"10.231.{n}.0/24" for n in range(256) if n != 7])
 
 
 def test_no_free_subnet_is_said() -> None:
     """With what to do about it."""
     with pytest.raises(StepdownError, match=r"no free /24 in 10\.231\.0\.0/16; .* Run: \./run down"):
-        plain.free_subnet(["10.0.0.0/8"])
+        plain.free_subnet("stepdown-plain", ["10.0.0.0/8"])
 
 
 RECAP = "far : ok=7 changed={} unreachable=0 failed=0"
