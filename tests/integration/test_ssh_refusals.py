@@ -119,3 +119,10 @@ def test_the_playbook_alone_shows_a_bullet_for_each_problem(poor: tuple[Host, di
     assert 1 == len([line for line in lines if line.startswith(f"  - 127.0.0.1:{PORT} cannot be had")])
     assert not any("Provide a Docker engine" in line for line in lines)
     assert _untouched(host)
+
+
+def test_an_inventory_without_hosts_is_told(poor: tuple[Host, dict[str, Any]], tmp_path: Path) -> None:
+    """Ansible itself would do nothing and call that a success."""
+    host, _ = poor
+    code, said = _deploy(host, {}, tmp_path)
+    assert (1, True) == (code, "no host is in its group 'stack'" in said), said
