@@ -18,6 +18,7 @@ from stepdown.errors import CommandError, StepdownError, sentence
 from stepdown.run import Completed, run
 
 SOPS = ".venv/bin/sops"  # what to type in the checkout
+MINE = "--age=…"  # age's public key, which `age-keygen -y FILE` prints
 PATIENCE_SECONDS = 60
 NOT_OPENED = 128  # sops: no key at hand opens the file
 NO_MATCH = "identity did not match any of the recipients"
@@ -44,7 +45,7 @@ def value(path: Path, key: str) -> str:
 def decrypted(path: Path) -> Mapping[str, Any]:
     """The whole document, kept in this process's memory: sops is called once for each file."""
     if not path.is_file():
-        raise StepdownError(sentence(str(path), "is not there", run=f"{SOPS} edit {path}"))
+        raise StepdownError(sentence(str(path), "is not there", run=f"{SOPS} edit {MINE} {path}"))
     try:
         done = run(commands.sops_decrypt(str(path)), timeout_seconds=PATIENCE_SECONDS, check=False)
     except CommandError as error:
@@ -61,10 +62,10 @@ def _not_decrypted(path: Path, done: Completed) -> StepdownError:
     words = re.sub(r"[\s|]+", " ", done.stderr)  # sops wraps its lines
     where = str(path)
     if NO_METADATA in words:
-        return StepdownError(sentence(where, "is not encrypted", run=f"{SOPS} encrypt --in-place {path}"))
+        return StepdownError(sentence(where, "is not encrypted", run=f"{SOPS} encrypt {MINE} --in-place {path}"))
     if done.returncode == NOT_OPENED and NO_MATCH in words:
         wrong = "none of the age keys at hand opens it; somebody whose key does can add yours"
-        return StepdownError(sentence(where, wrong, _recipients(path), f"{SOPS} updatekeys {path}"))
+        return StepdownError(sentence(where, wrong, _recipients(path), f"{SOPS} rotate --add-age=… --in-place {path}"))
     if done.returncode == NOT_OPENED:
         wrong = "no age key was found that could open it"
         return StepdownError(sentence(where, wrong, _recipients(path), "export SOPS_AGE_KEY_FILE=FILE"))

@@ -20,8 +20,13 @@ def check(_context: Context, inventory: str = LOCAL) -> None:
         print(secret_variables.line(finding))
     for name in dict.fromkeys(finding.secret.name for finding in findings):
         found = secret_variables.source(folder, name)
-        print(f"{name} comes from: {found.told}")
+        print(f"{name} comes from: {_here(found.told)}")
         if any(finding.missing for finding in findings if finding.secret.name == name):
-            print(f"  to set it: {found.remedy}")
+            print(f"  to set it: {_here(found.remedy)}")
     print("A host keeps the secrets that it was given; docs/runbooks/secrets.md says how to rotate them.")
     door.leave(0 if all(finding.good for finding in findings) else 1)
+
+
+def _here(text: str) -> str:
+    """Paths below the checkout as people type them in it."""
+    return text.replace(f"{door.ROOT}/", "")

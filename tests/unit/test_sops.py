@@ -65,7 +65,7 @@ def test_a_file_is_decrypted_once(sealed: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_missing_file_is_made_with_sops(tmp_path: Path, key: AgeKey) -> None:
     """The command opens an editor on a new one."""
     path = tmp_path / "none.sops.yml"
-    assert f"is not there. Run: .venv/bin/sops edit {path}" == failure(path)
+    assert f"is not there. Run: .venv/bin/sops edit --age=… {path}" == failure(path)
 
 
 def test_a_missing_key_lists_those_that_are_there(sealed: Path) -> None:
@@ -98,14 +98,14 @@ def test_the_wrong_age_key_is_told_from_none(sealed: Path, tmp_path: Path, monke
     monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(age_key(tmp_path / "other.txt").file))
     words = failure(sealed)
     assert words.startswith("none of the age keys at hand opens it")
-    assert words.endswith(f"Run: .venv/bin/sops updatekeys {sealed}")
+    assert words.endswith(f"Run: .venv/bin/sops rotate --add-age=… --in-place {sealed}")
 
 
 def test_a_file_in_the_clear_is_refused(tmp_path: Path, key: AgeKey) -> None:
     """It would work, and stay in the clear."""
     path = tmp_path / "clear.sops.yml"
     path.write_text(DOCUMENT)
-    assert f"is not encrypted. Run: .venv/bin/sops encrypt --in-place {path}" == failure(path)
+    assert f"is not encrypted. Run: .venv/bin/sops encrypt --age=… --in-place {path}" == failure(path)
 
 
 def test_a_file_that_was_changed_by_hand_is_refused(sealed: Path) -> None:
