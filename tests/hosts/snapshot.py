@@ -27,6 +27,7 @@ LEFT_OUT = (
     "/var/cache",  # package caches
     "/var/lib/apt",  # lists, and when they were fetched
     "/var/lib/dpkg",  # packages are compared by name and version
+    "/var/lib/ucf",  # its history of configuration files
     "/var/lib/systemd",  # timers' stamps, random seed
     "/var/lib/docker",  # a mount of its own; emptied by its engine's removal
     "/etc/.pwd.lock",
