@@ -112,12 +112,12 @@ def test_what_would_lock_out_is_refused_before_anything_changes(
 
 def test_a_login_without_a_key_is_refused(host: Host) -> None:
     """The open connection would be the last."""
-    keys = "/root/.ssh/authorized_keys"
-    docker("exec", host.reached.instance, "mv", keys, f"{keys}.away")  # connections that are open stay open
+    keys, shell = "~root/.ssh/authorized_keys", ("exec", host.reached.instance, "sh", "-c")
+    docker(*shell, f"mv {keys} {keys}.away")  # connections that are open stay open
     try:
         done = host.play()
     finally:
-        docker("exec", host.reached.instance, "mv", f"{keys}.away", keys)
+        docker(*shell, f"mv {keys}.away {keys}")
     assert (2, True) == (done.returncode, "root, as whom the play logs in, has no authorized key" in done.stdout)
 
 

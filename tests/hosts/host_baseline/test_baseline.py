@@ -99,13 +99,13 @@ def test_ssh_takes_keys_only(host: Host) -> None:
 
 def test_root_logs_in_by_key_or_not_at_all(host: Host, variables: dict[str, Any]) -> None:
     """A key that root trusts opens the door only where root may come in."""
-    folder_was_there = host.file("/root/.ssh").exists
-    host.check_output("ssh-keygen -q -t ed25519 -N '' -f /run/probe && mkdir -p /root/.ssh")
-    host.check_output("cat /run/probe.pub >/root/.ssh/authorized_keys2")
+    folder_was_there = host.run("test -d ~root/.ssh").succeeded
+    host.check_output("ssh-keygen -q -t ed25519 -N '' -f /run/probe && mkdir -p ~root/.ssh")
+    host.check_output("cat /run/probe.pub >~root/.ssh/authorized_keys2")
     options = "-i /run/probe -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     came_in = host.run(f"ssh {options} root@localhost true").succeeded
-    host.check_output("rm /root/.ssh/authorized_keys2 /run/probe /run/probe.pub")
-    host.check_output("true" if folder_was_there else "rmdir /root/.ssh")
+    host.check_output("rm ~root/.ssh/authorized_keys2 /run/probe /run/probe.pub")
+    host.check_output("true" if folder_was_there else "rmdir ~root/.ssh")
     assert (variables["host_baseline_ssh_root_login"] != "no") is came_in
 
 
