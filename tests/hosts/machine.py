@@ -30,6 +30,7 @@ PACKAGES = (
 RIGHTS = (
     *("--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--security-opt", "seccomp=unconfined"),
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
+    *("--cap-add", "SYS_PTRACE"),  # without it `docker exec`, and so a health check, cannot enter a container inside
     *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "--stop-signal", "SIGRTMIN+3"),
 )
 BOOT_SECONDS = 60
