@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stepdown import commands, images
+from stepdown.errors import StepdownError, sentence
 from stepdown.run import run
 
 PACKAGES = (
@@ -49,6 +51,8 @@ class Machine:
 
 def up(name: str, folder: Path, user: str = "root") -> Machine:
     """Make the machine and wait for its SSH server; `user` can sudo with the password in FOLDER/sudo_password."""
+    if shutil.which("ssh") is None:
+        raise StepdownError(sentence("ssh", "no SSH client is here", run="apt-get install openssh-client"))
     folder.mkdir(parents=True, exist_ok=True)
     key = folder / "key"
     for old in (key, key.with_suffix(".pub")):
