@@ -25,6 +25,7 @@ LEFT_OUT = (
     "/var/tmp",  # private folders of systemd units
     "/var/log",  # what happened stays told
     "/var/cache",  # package caches
+    "/var/backups",  # what a daily timer copies of the package database
     "/var/lib/apt",  # lists, and when they were fetched
     "/var/lib/dpkg",  # packages are compared by name and version
     "/var/lib/ucf",  # its history of configuration files
