@@ -20,6 +20,7 @@ from stepdown.strict_yaml import load
 NEEDED_WITH = {"mcp_stack_zen_api_key": "mcp_stack_zen_endpoint"}
 VAULT = ".venv/bin/ansible-vault"
 SOPS = ".venv/bin/sops"
+WHERE = ("*", "group_vars/**/*", "host_vars/**/*")  # files of an inventory that can give a variable
 VAULT_FILE = "group_vars/stack/vault.yml"
 ENCRYPTED = "$ANSIBLE_VAULT"
 FROM_ENVIRONMENT = re.compile(r"lookup\(\s*'(?:ansible\.builtin\.)?env'\s*,\s*'(?P<name>\w+)'")
@@ -98,7 +99,7 @@ def examine(root: Path, name: str, secrets: Iterable[Secret]) -> list[Finding]:
 def source(folder: Path, name: str) -> Source:
     """How the files of an inventory give a variable, by their text; folder is the inventory's."""
     encrypted = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for pattern in WHERE for path in folder.glob(pattern) if path.is_file()):
         text = path.read_text(encoding="utf-8", errors="replace")
         if text.startswith(ENCRYPTED):
             encrypted.append(path)

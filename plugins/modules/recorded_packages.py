@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ description:
 options:
   name: {type: list, elements: str, description: Packages that have to be there; not needed for C(absent)}
   record: {type: path, required: true, description: JSON file with the packages that came, made when one did}
+  needed:
+    type: str
+    choices: [refuse, keep]
+    default: refuse
+    description: With C(absent), what becomes of recorded packages that packages of others need by now
   facts: {type: dict, description: What to remember beside the packages when the record is made}
   state: {type: str, choices: [present, absent], default: present, description: Whether they are to be there}
 """
@@ -42,7 +48,8 @@ EXAMPLES = r"""
 """
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-PATIENCE = "-oDPkg::Lock::Timeout=120"  # seconds that apt waits for another apt, such as the daily upgrade
+LOCK_SECONDS = 120  # how long another apt, such as the daily upgrade, is waited for
+PATIENCE = f"-oDPkg::Lock::Timeout={LOCK_SECONDS}"
 
 
 class ProgramError(Exception):
@@ -83,11 +90,24 @@ def write(record: Path, packages: set[str], facts: dict[str, Any]) -> None:
     written.replace(record)
 
 
+def update() -> None:
+    """Fetch the package lists; apt waits for another apt when it installs, but not here."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            call("apt-get", "update", "-qq")
+            return
+        except ProgramError as error:
+            if "Could not get lock" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(2)
+
+
 def install(record: Path, missing: list[str], facts: dict[str, Any]) -> list[str]:
     """Install `missing` and record all that came; also when apt failed half-way, so that nothing is left unrecorded."""
     before = installed()
     try:
-        call("apt-get", "update", "-qq")
+        update()
         call("apt-get", "install", "-y", "-qq", "--no-install-recommends", PATIENCE, *missing)
     finally:
         came = installed() - before
@@ -97,10 +117,20 @@ def install(record: Path, missing: list[str], facts: dict[str, Any]) -> list[str
     return sorted(came)
 
 
-def require_unneeded(record: Path, packages: list[str]) -> None:
-    """Refuse when packages of others would go with these; apt itself removes them without a word."""
+def unneeded(packages: list[str]) -> list[str]:
+    """Those that can go without taking a package along that is not among them."""
+    return [name for name in packages if not gone_with([name]) - set(packages)]
+
+
+def gone_with(packages: list[str]) -> set[str]:
+    """What apt would remove with these, without a word: themselves, and all that needs them."""
     simulated = call("apt-get", "--simulate", "--quiet", "purge", *packages) if packages else ""
-    others = sorted(set(re.findall(r"(?m)^(?:Purg|Remv) (\S+)", simulated)) - set(packages))
+    return set(re.findall(r"(?m)^(?:Purg|Remv) (\S+)", simulated))
+
+
+def require_unneeded(record: Path, packages: list[str]) -> None:
+    """Refuse when packages of others would go with these."""
+    others = sorted(gone_with(packages) - set(packages))
     if others:
         raise ProgramError(
             f"{', '.join(others)} came later and need what is recorded in {record}; nothing was removed. "
@@ -124,6 +154,7 @@ def main() -> None:
             "name": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path", "required": True},
             "facts": {"type": "dict", "default": {}},
+            "needed": {"type": "str", "choices": ["refuse", "keep"], "default": "refuse"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -139,6 +170,8 @@ def main() -> None:
         else:
             packages = [name for name in earlier if name in there]
             changed = record.is_file()
+            if module.params["needed"] == "keep":
+                packages = unneeded(packages)
             require_unneeded(record, packages)
         if changed and not module.check_mode:
             if present:

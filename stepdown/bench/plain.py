@@ -62,7 +62,7 @@ def deployed(place: Place) -> Deployed:
 
 def beside(place: Place, there: Deployed, dist: Path) -> Plain:
     """An instance with a name, <home>, port and subnet of its own."""
-    home, name = f"{place.home}-plain", f"{there.instance.name}-plain"
+    home, name = f"{place.home}-bench-plain", f"{there.instance.name}-bench-plain"
     plugin = place.shell("docker compose version >/dev/null 2>&1 && echo plugin || echo none").strip() == "plugin"
     port = int(place.shell(f"python3 -c {shlex.quote(FREE_PORT)}"))
     instance = Instance(

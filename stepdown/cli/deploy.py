@@ -53,7 +53,8 @@ def deploy(
         if absent or here:  # before minutes of building, every host is asked
             release.pack_agent(door.ROOT)
             question.pack(door.ROOT, door.catalog(), question.unbuilt(absent))
-            _play("preflight", extra, inventory, check, here)
+            if _play("preflight", extra, inventory, check, here):
+                raise StepdownError(sentence("deploy", "the preflight did not end; see above. Nothing was changed"))
         _require_engine(check)
         if check and absent:
             print(f"would build {', '.join(absent)}, then stage and activate a new release")
@@ -102,7 +103,7 @@ def _forget_this_machine(check: bool) -> None:
         return
     for name in installed.recorded() if check else installed.remove():
         print(f"{'would remove' if check else 'removed'} package {name}")
-    for name in ("release.tar", "stepdown.pyz", "docker-compose") if not check else ():
+    for name in ("release.tar", "stepdown.pyz", "docker-compose", question.FILE) if not check else ():
         (door.ROOT / ".stepdown" / "dist" / name).unlink(missing_ok=True)
 
 

@@ -102,7 +102,8 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
         digest = release.digest(archive)
         release_id = release.identify(home, digest, settings["instance"], settings["environment"], given)
         new = release_id not in release.staged(home)
-        changed = new or any(not same_file(*pair) for pair in _programs(home, options.compose))
+        changed = new or tokens.lacking(home)
+        changed |= any(not same_file(*pair) for pair in _programs(home, options.compose))
         text = f"release {release_id} {'new' if new else 'staged'}"
         _print(options, {"release": release_id, "changed": changed}, text)
         return 0
@@ -110,7 +111,7 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     home.prepare()
     with lock.hold(home.lock, "stage"):
         updated = _install_agent(home, options.compose)
-        tokens.ensure(home)  # before secrets: their hashes need its key
+        updated |= tokens.ensure(home)  # before secrets: their hashes need its key
         for name, value in given.items():
             server_secrets.put(home, name, value)
         staged, new = release.stage(home, archive, settings["instance"], settings["environment"])
@@ -248,8 +249,10 @@ def _why(home: Home, options: argparse.Namespace) -> int:
 
 def _down(home: Home, options: argparse.Namespace) -> int:
     instance = options.instance if options.instance and not home.instance.is_file() else load_instance(home).name
-    there = sorted(container.name for container in engine.containers(instance)) if engine.answers() else []
-    purged = options.purge and home.path.is_dir()
+    found = engine.containers(instance) if engine.answers() else ()
+    _require_ours(home, instance, found)
+    there = sorted(container.name for container in found)
+    purged = options.purge and bool(home.made())
     if not options.check:
         with lock.hold(home.lock, "down") if home.lock.parent.is_dir() else contextlib.nullcontext():
             if there or home.instance.is_file():
@@ -262,6 +265,14 @@ def _down(home: Home, options: argparse.Namespace) -> int:
     text = f"{verb}: {', '.join(there) or 'no container'}" + (f", {home.path}" if purged else "")
     _print(options, {"changed": bool(there) or purged, "removed": there}, text)
     return 0
+
+
+def _require_ours(home: Home, instance: str, found: tuple[engine.Container, ...]) -> None:
+    """Refuse to take down what another <home> runs under the same name; one that is lost has no files any more."""
+    others = [c.file for c in found if c.file and not Path(c.file).is_relative_to(home.path) and Path(c.file).exists()]
+    if others:
+        wrong = f"runs from {others[0]}, not from {home.path}; nothing was changed"
+        raise StepdownError(sentence(f"instance '{instance}'", wrong, run="down where it was deployed"))
 
 
 def _print(options: argparse.Namespace, data: Any, text: str) -> None:

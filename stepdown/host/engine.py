@@ -186,7 +186,7 @@ def publishers() -> dict[int, str]:
 
 def ports_of(text: str) -> list[int]:
     """The ports of 127.0.0.1 or of every address in what `docker ps` prints, ranges such as 80-82 included."""
-    found = re.findall(r"(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)(?:-(\d+))?->", text)
+    found = re.findall(r"(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)(?:-(\d+))?->\S*/tcp", text)
     return [port for first, last in found for port in range(int(first), int(last or first) + 1)]
 
 

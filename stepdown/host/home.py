@@ -156,13 +156,19 @@ class Home:
         temporary.replace(target)
         return True
 
+    def made(self) -> list[Path]:
+        """What is below <home> of all that the agent makes there."""
+        folders = [self.path / name for name in ("releases", "edge", "run", "secrets", "data", "docker", "inbox")]
+        files = [self.current, self.instance, self.state, self.journal, self.agent]
+        return [path for path in (*folders, *files) if path.is_symlink() or path.exists()]
+
     def purge(self) -> None:
         """Remove all that the agent made below <home>, and <home> itself when nothing else is in it."""
-        for name in ("releases", "edge", "run", "secrets", "data", "docker", "inbox"):
-            if (self.path / name).is_dir():
-                shutil.rmtree(self.path / name)
-        for path in (self.current, self.instance, self.state, self.journal, self.agent):
-            path.unlink(missing_ok=True)
+        for path in self.made():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 

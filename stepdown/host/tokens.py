@@ -24,6 +24,11 @@ def ensure(home: Home) -> bool:
     return made_client or made_agent
 
 
+def lacking(home: Home) -> bool:
+    """Whether `ensure` would make a token."""
+    return not all(path.is_file() and read(path) for path in (home.client_token, home.agent_token))
+
+
 def read(path: Path) -> str:
     """The token in `path`, without its end of line."""
     return path.read_text(encoding="utf-8").strip()

@@ -30,7 +30,7 @@ LEFT_OUT = (
     "/var/lib/dpkg",  # packages are compared by name and version
     "/var/lib/ucf",  # its history of configuration files
     "/var/lib/systemd",  # timers' stamps, random seed
-    "/var/lib/docker",  # a mount of its own; emptied by its engine's removal
+    "/var/lib/docker",  # a running engine's; what it holds at the top is compared by itself
     "/etc/.pwd.lock",
     "/etc/ld.so.cache",  # rewritten by every package
     "/etc/mtab",
@@ -108,6 +108,7 @@ def snapshot() -> dict[str, object]:
         "tables": sorted(re.findall(r"(?m)^table .*", said("nft", "list", "tables"))),
         "firewall": firewall(),
         "sysctl": said("sysctl", *SYSCTL).splitlines(),
+        "engine": sorted(path.name for path in Path("/var/lib/docker").glob("*")),
         "docker": sorted(line for words in DOCKER for line in said("docker", *words).splitlines()),
         "files": files(),
     }

@@ -339,3 +339,12 @@ def test_a_second_home_does_not_take_the_first_ones_containers_for_its_own(stack
     assert (1, True) == (done.returncode, f"'{stack.name}' is on this engine already" in done.stderr), done.stderr
     assert before == stack.containers()
     assert not (tmp_path / "home").exists()
+
+
+def test_down_from_another_home_does_not_touch_what_runs(stack: Stack, tmp_path: Path) -> None:
+    """A mistyped STEPDOWN_HOME, or a second checkout, is told whose the instance is."""
+    before = stack.containers()
+    done = stack.run("down", STEPDOWN_HOME=str(tmp_path / "home"))
+    assert 0 != done.returncode
+    assert f"instance '{stack.name}' runs from {stack.home}" in done.stdout
+    assert before == stack.containers()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 SIDE_BY_SIDE = 2
@@ -50,16 +52,19 @@ def _run(name: str, prefix: str, folder: Path) -> Ended:
         "ANSIBLE_NOCOLOR": "1",
     }
     argv = ["molecule", "test", "--scenario-name", name]
-    return subprocess.run(
-        argv,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SCENARIO_SECONDS,
-        check=False,
-    )
+    try:
+        return subprocess.run(
+            argv,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SCENARIO_SECONDS,
+            check=False,
+        )
+    finally:
+        machine.down(f"{prefix}-{name}")  # also when it did not come to its own end
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

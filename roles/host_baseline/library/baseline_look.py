@@ -39,6 +39,7 @@ options:
 RETURN = r"""
 ssh_ports: {type: list, elements: int, returned: always, description: Ports that lead to sshd, and this play's own}
 sshd: {type: bool, returned: always, description: Whether there is an sshd}
+root_shut: {type: bool, returned: always, description: Whether another file than ours keeps root out}
 time_service: {type: str, returned: always, description: A time service other than systemd-timesyncd; empty without one}
 time_account: {type: bool, returned: always, description: Whether systemd-timesyncd's user is there}
 user: {type: str, returned: always, description: "none, ours (bears our comment) or theirs"}
@@ -50,6 +51,7 @@ EXAMPLES = r"""
     login: root
 """
 
+OURS = "10-stepdown.conf"  # of tasks/ssh.yml
 TIME_UNITS = ("chrony.service", "chronyd.service", "ntp.service", "ntpd.service", "ntpsec.service", "openntpd.service")
 TIME_USER = "systemd-timesync"
 LEAST_SECONDS = 30  # one attempt to connect may take ten
@@ -130,14 +132,23 @@ def _has_key(path: Path) -> bool:
     return path.is_file() and bool(KEY.search(path.read_text(errors="replace")))
 
 
+def root_shut() -> bool:
+    """Whether another file than ours lets root in by no way at all; that is stricter, and stays."""
+    files = [Path("/etc/ssh/sshd_config"), *Path("/etc/ssh/sshd_config.d").glob("*.conf")]
+    texts = (path.read_text(errors="replace") for path in files if path.is_file() and path.name != OURS)
+    return any(re.search(r"(?mi)^\s*PermitRootLogin\s+no\b", text) for text in texts)
+
+
 def user_state(user: dict[str, Any]) -> tuple[str, list[str]]:
     """Whose the user is that is to be there, and what stands in its way."""
     name, uid = user["name"], int(user["uid"])
     accounts = {account.pw_name: account for account in pwd.getpwall()}
     taken = [f"user {other}" for other, account in accounts.items() if (other == name) != (account.pw_uid == uid)]
-    if name not in accounts:
-        taken += [f"group {group.gr_name}" for group in grp.getgrall() if group.gr_name == name or group.gr_gid == uid]
-    against = [f"{', '.join(taken)} in the way of a user {name} with uid and gid {uid}"] if taken else []
+    if name not in accounts:  # the group alone may be of a run that was interrupted
+        groups = ((group.gr_name, group.gr_gid) for group in grp.getgrall())
+        taken += [f"group {other}" for other, gid in groups if (other == name) != (gid == uid)]
+    remedy = "Rename or renumber it, or set host_baseline_user to false"
+    against = [f"{', '.join(taken)} in the way of a user {name} with uid and gid {uid}. {remedy}"] if taken else []
     if name not in accounts:
         return "none", against
     return ("ours" if accounts[name].pw_gecos == user["comment"] else "theirs"), against
@@ -237,7 +248,7 @@ def main() -> None:
         module.fail_json(msg=f"host_baseline: {'; '.join(found)}. Nothing was changed")
     account = any(known.pw_name == TIME_USER for known in pwd.getpwall())
     found_here = {"ssh_ports": ports, "sshd": has_sshd, "time_service": clock, "time_account": account, "user": user}
-    module.exit_json(changed=False, **found_here)
+    module.exit_json(changed=False, root_shut=root_shut(), **found_here)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,20 @@ def pair(host: Host) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize(
     "what",
-    ["packages", "units", "active", "users", "groups", "links", "tables", "firewall", "sysctl", "docker", "files"],
+    [
+        "packages",
+        "units",
+        "active",
+        "users",
+        "groups",
+        "links",
+        "tables",
+        "firewall",
+        "sysctl",
+        "engine",
+        "docker",
+        "files",
+    ],
 )
 def test_the_host_is_as_it_was(pair: tuple[dict, dict], what: str) -> None:
     """What the role made is gone, what was there before is as it was."""
