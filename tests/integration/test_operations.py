@@ -346,5 +346,5 @@ def test_down_from_another_home_does_not_touch_what_runs(stack: Stack, tmp_path:
     before = stack.containers()
     done = stack.run("down", STEPDOWN_HOME=str(tmp_path / "home"))
     assert 0 != done.returncode
-    assert f"instance '{stack.name}' runs from {stack.home}" in done.stdout
+    assert f"instance '{stack.name}': runs from {stack.home}" in done.stdout
     assert before == stack.containers()
