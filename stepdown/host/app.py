@@ -272,7 +272,8 @@ def _require_ours(home: Home, instance: str, found: tuple[engine.Container, ...]
     others = [c.file for c in found if c.file and not Path(c.file).is_relative_to(home.path) and Path(c.file).exists()]
     if others:
         wrong = f"runs from {others[0]}, not from {home.path}; nothing was changed"
-        raise StepdownError(sentence(f"instance '{instance}'", wrong, run="./run down with the STEPDOWN_HOME that deployed it"))
+        remedy = "./run down with the STEPDOWN_HOME that deployed it"
+        raise StepdownError(sentence(f"instance '{instance}'", wrong, run=remedy))
 
 
 def _print(options: argparse.Namespace, data: Any, text: str) -> None:
