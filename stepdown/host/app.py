@@ -98,6 +98,7 @@ def _preflight(home: Home, options: argparse.Namespace) -> int:
 def _stage(home: Home, options: argparse.Namespace) -> int:
     settings = json.load(sys.stdin)
     archive, given = Path(options.archive), settings.get("secrets", {})
+    server_secrets.require_text(given)
     if options.check:
         digest = release.digest(archive)
         release_id = release.identify(home, digest, settings["instance"], settings["environment"], given)

@@ -11,6 +11,13 @@ from stepdown.host import journal, tokens
 from stepdown.host.home import Home
 
 
+def require_text(given: Mapping[str, object]) -> None:
+    """Refuse a secret that an inventory gives as a list, a number or a mapping, without a word of it."""
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise UsageError(sentence(f"secret {name}", "should be text; put its value in quotes"))
+
+
 def put(home: Home, name: str, value: str) -> bool:
     """Write the secret `name` (zen/api_key); whether it differed. Its value is told to nobody."""
     path = _path(home, name)
