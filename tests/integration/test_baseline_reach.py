@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT, docker
+from tests.integration.conftest import ROOT, Stack, docker
 
 pytestmark = pytest.mark.engine
 
@@ -52,8 +52,8 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """With everything but the firewall in place, so that only the firewall is at stake."""
+def host(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """With everything but the firewall in place, so that only the firewall is at stake; `stack` brings the engine."""
     name = f"test-{secrets.token_hex(3)}-baseline"
     try:
         made = Host(machine.up(name, tmp_path_factory.mktemp("machine")))

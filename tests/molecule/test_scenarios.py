@@ -28,7 +28,9 @@ Ended = subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ended]]:
     """Starts every chosen scenario on what this tree builds, and waits for the one asked for."""
-    subprocess.run(["./run", "build"], cwd=ROOT, check=True, capture_output=True, timeout=600)
+    bring_an_engine = ["ansible-playbook", "--inventory=inventory/local", "playbooks/engine.yml"]
+    for argv in (bring_an_engine, ["./run", "build"]):
+        subprocess.run(argv, cwd=ROOT, env=_environment(), check=True, capture_output=True, timeout=600)
     mine = (item for item in request.session.items if isinstance(item, pytest.Function) and item.path == Path(__file__))
     chosen = [item.callspec.params["scenario"] for item in mine]
     prefix = f"test-{secrets.token_hex(3)}"
@@ -39,11 +41,15 @@ def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield lambda name: runs[name].result()
 
 
-def _run(name: str, prefix: str, folder: Path) -> Ended:
+def _environment() -> dict[str, str]:
+    """This process's, without what would change an instance or Ansible."""
     mine = {key: value for key, value in os.environ.items() if not key.startswith(("STEPDOWN_", "ZEN_", "ANSIBLE_"))}
+    return {**mine, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def _run(name: str, prefix: str, folder: Path) -> Ended:
     environment = {
-        **mine,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **_environment(),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
         "STEPDOWN_MOLECULE_PREFIX": prefix,
         "STEPDOWN_CANARY": CANARY,
