@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _preflight(home: Home, options: argparse.Namespace) -> int:
     found = preflight.problems(home, preflight.question(options.question))
+    if not Path(options.home).is_absolute():
+        found.insert(0, sentence("mcp_stack_home", f"{options.home!r} should be an absolute path"))
     _print(options, {"problems": found}, preflight.listed(found) if found else "nothing stands against it")
     return 1 if found else 0
 
@@ -99,6 +101,7 @@ def _stage(home: Home, options: argparse.Namespace) -> int:
     settings = json.load(sys.stdin)
     archive, given = Path(options.archive), settings.get("secrets", {})
     server_secrets.require_text(given)
+    home.require_own()
     if options.check:
         digest = release.digest(archive)
         release_id = release.identify(home, digest, settings["instance"], settings["environment"], given)

@@ -14,6 +14,8 @@ from typing import Any
 from stepdown.errors import StepdownError, sentence
 
 ROOT_DEPLOYS_AS = 10001  # owner of <home> when root deploys, so that containers never run as uid 0
+FOLDERS = ("releases", "edge", "run", "secrets", "data", "docker", "inbox")  # what the agent, and who calls it, make
+BESIDE = ("dist", "deploy.lock", "lost+found")  # of a control machine in its checkout; of a disk of its own
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,23 @@ class Home:
         status = self.path.stat()
         return status.st_uid, status.st_gid
 
+    def refused(self) -> str:
+        """Why this folder cannot become <home>: it holds what others made. Empty when it can, or is one already."""
+        if self.instance.is_file() or not self.path.is_dir() or not os.access(self.path, os.R_OK):
+            return ""
+        begun = self.secrets.is_dir() or (self.path / "inbox").is_dir()  # a first deploy that was cut short
+        ours = {*BESIDE, *(FOLDERS if begun else ())}
+        others = sorted({path.name for path in self.path.iterdir()} - ours)
+        return f"holds {', '.join(others[:3])}, which Stepdown did not make; name a folder of its own" if others else ""
+
+    def require_own(self) -> None:
+        """StepdownError where the folder is somebody else's: it would be given away, and be emptied by a purge."""
+        if wrong := self.refused():
+            raise StepdownError(sentence(str(self.path), wrong))
+
     def prepare(self) -> None:
-        """Make the layout; as root, hand <home> to the unprivileged owner first."""
+        """Make the layout; as root, hand <home> to the unprivileged owner first. StepdownError as `require_own`."""
+        self.require_own()
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         if os.geteuid() == 0 and self.path.stat().st_uid == 0:
             os.chown(self.path, ROOT_DEPLOYS_AS, ROOT_DEPLOYS_AS)
@@ -157,8 +174,10 @@ class Home:
         return True
 
     def made(self) -> list[Path]:
-        """What is below <home> of all that the agent makes there."""
-        folders = [self.path / name for name in ("releases", "edge", "run", "secrets", "data", "docker", "inbox")]
+        """What is below <home> of all that the agent makes there; nothing where it never was at work."""
+        if self.refused():
+            return []
+        folders = [self.path / name for name in FOLDERS]
         files = [self.current, self.instance, self.state, self.journal, self.agent]
         return [path for path in (*folders, *files) if path.is_symlink() or path.exists()]
 

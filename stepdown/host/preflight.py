@@ -129,7 +129,7 @@ def _elsewhere(asked: Question, host: Host) -> Iterable[str]:
 
 def _home(home: Home, asked: Question, host: Host) -> Iterable[str]:
     if host.home_refused:
-        yield sentence(str(home.path), f"{host.home_refused}; deploy as the user who deployed first, or as root")
+        yield sentence(str(home.path), host.home_refused)
 
 
 def _clock(asked: Question, host: Host) -> Iterable[str]:

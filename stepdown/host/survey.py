@@ -50,7 +50,7 @@ class Host:
         bool  # an instance is on record and no engine tells what runs of it, and which ports and networks are its own
     )
     home: Disk
-    home_refused: str  # why this user cannot write below <home>; empty when it can
+    home_refused: str  # why this folder cannot be <home>, and what to do; empty when it can
     images_disk: Disk
     instance: Instance | None
     plan: str  # the plan that it is on, or empty
@@ -86,7 +86,7 @@ def survey(home: Home, wanted: Mapping[str, Any], references: Collection[str]) -
         can_install=can_install(),
         blind=not said.version and _seen(home.instance),
         home=_disk(home.path),
-        home_refused=_home_refused(home.path),
+        home_refused=_home_refused(home),
         images_disk=_disk(Path(said.folder)),
         instance=_record(home.instance, lambda: recorded_instance(home), broken),
         plan=_record(home.state, lambda: str(read_json(home.state)["plan"]), broken) or "",
@@ -147,14 +147,15 @@ def _disk(path: Path) -> Disk:
     return Disk(str(path), shutil.disk_usage(there).free // 2**20, there.stat().st_dev)
 
 
-def _home_refused(path: Path) -> str:
-    there = _existing(path)
+def _home_refused(home: Home) -> str:
+    there = _existing(home.path)
     if not there.is_dir():
-        return f"{there} is no directory"
+        return f"{there} is no directory; name another folder"
     if os.access(there, os.W_OK | os.X_OK):
-        return ""
+        return home.refused()
     user, owner = _name(os.geteuid()), _name(there.stat().st_uid)
-    return f"user {user} may not write to it, {owner} owns {there}"
+    wrong = f"user {user} may not write to it, {owner} owns {there}"
+    return f"{wrong}; deploy as the user who deployed first, or as root"
 
 
 def _name(uid: int) -> str:

@@ -128,6 +128,7 @@ def test_install_replaces_only_what_differs(home: Home, tmp_path: Path) -> None:
 
 def test_purge_leaves_what_is_not_ours(home: Home) -> None:
     """<home> itself goes only when nothing else is in it."""
+    home.instance.write_text("{}")
     (home.path / "notes.txt").write_text("mine")
     home.purge()
     assert [home.path / "notes.txt"] == list(home.path.iterdir())
@@ -135,6 +136,29 @@ def test_purge_leaves_what_is_not_ours(home: Home) -> None:
     home.prepare()
     home.purge()
     assert not home.path.exists()
+
+
+@pytest.mark.parametrize("begun", [(), ("inbox",)], ids=["as it was", "with what a role copied there"])
+def test_a_folder_of_others_never_becomes_home(tmp_path: Path, begun: tuple[str, ...]) -> None:
+    """Such as /: it keeps its owner, gets no folders, and a purge removes nothing there, whatever bears our names."""
+    for name in ("etc", "run", "data", *begun):
+        (tmp_path / name).mkdir()
+    before = {path: path.stat() for path in (tmp_path, *tmp_path.iterdir())}
+    home = Home(tmp_path)
+    with pytest.raises(StepdownError, match=r"holds .*etc.*, which Stepdown did not make; name a folder of its own"):
+        home.prepare()
+    home.purge()
+    assert before == {path: path.stat() for path in (tmp_path, *tmp_path.iterdir())}
+
+
+def test_a_first_deploy_that_was_cut_short_is_taken_up_or_removed(home: Home) -> None:
+    """Its folders are known without a record; so is what else lies in a checkout or on a disk of its own."""
+    for name in ("dist", "lost+found"):
+        (home.path / name).mkdir()
+    home.prepare()
+    home.purge()
+    assert ["dist", "lost+found"] == sorted(path.name for path in home.path.iterdir())
+    assert "" == home.refused()
 
 
 def test_json_that_cannot_be_read_is_said_with_its_path(home: Home) -> None:
