@@ -38,6 +38,12 @@ def dist(root: Path) -> Path:
     return root / ".stepdown" / "dist"
 
 
+def forget_parcels(root: Path) -> None:
+    """Remove images that an interrupted deploy had saved for its hosts; nobody else may be deploying from `root`."""
+    for parcel in dist(root).glob("images-*.tar"):  # as roles/mcp_stack/tasks/ship.yml names them
+        parcel.unlink()
+
+
 def pack(root: Path, images: Mapping[str, Built]) -> Path:
     """Write the archive of this tree's bundles and `images`; the same content gives the same bytes and name."""
     compose = root / "compose"

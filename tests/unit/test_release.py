@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_the_same_bundles_give_the_same_bytes(staging: Staging) -> None:
         os.utime(path, (1, 1))
     staging.archive().unlink()
     assert first == staging.archive().read_bytes()
+
+
+def test_parcels_of_an_interrupted_deploy_are_forgotten(root: Path, staging: Staging) -> None:
+    """Images that the role saved for a host, hundreds of megabytes; what is shipped stays."""
+    named = re.search(r"__mcp_stack_parcel: \"(.*)\"", (root / "roles/mcp_stack/tasks/ship.yml").read_text())
+    assert named
+    archive = staging.archive()
+    (archive.parent / named[1].replace("{{ inventory_hostname }}", "mcp1.example.net")).write_bytes(b"images")
+    release.forget_parcels(staging.tree)
+    assert [archive] == list(archive.parent.iterdir())
 
 
 def test_packing_again_does_not_touch_the_archive(staging: Staging) -> None:
