@@ -22,9 +22,9 @@ from stepdown.run import passthrough, run
 
 LOCAL = "inventory/local"
 HELP = {
-    "plan": "A, B, C or D; without it the plan that the host is on (C at first)",
+    "plan": "A, B, C or D; without it the inventory's, else the one that the host is on (C at first)",
     "inventory": "the hosts; inventory/local is this machine",
-    "why": "reason, for the journal",
+    "why": "reason, for the journal; without it the inventory's, else 'deploy'",
     "check": "say what would change, change nothing",
     "yes": "do not ask before changing other machines",
 }
@@ -35,7 +35,7 @@ def deploy(
     _context: Context,
     plan: str = "",
     inventory: str = LOCAL,
-    why: str = "deploy",
+    why: str = "",
     check: bool = False,
     yes: bool = False,
 ) -> None:
@@ -47,7 +47,8 @@ def deploy(
     scratch = door.ROOT / ".stepdown"
     scratch.mkdir(exist_ok=True)
     with lock.hold(scratch / "deploy.lock", f"deploy {plan or 'without a plan'}"):
-        extra = {"mcp_stack_plan": plan, "mcp_stack_why": why}
+        release.forget_parcels(door.ROOT)
+        extra = asked(plan, why)
         absent = doctor.to_build(door.ROOT, door.catalog())
         here = doctor.builder_problems()
         if absent or here:  # before minutes of building, every host is asked
@@ -94,6 +95,11 @@ def down(
         raise ChangedError(sentence("down", wrong, run="./run down --purge"))
     if local:
         _forget_this_machine(check)
+
+
+def asked(plan: str, why: str) -> dict[str, Any]:
+    """Variables that win over an inventory's, so only those that somebody typed."""
+    return {name: value for name, value in (("mcp_stack_plan", plan), ("mcp_stack_why", why)) if value}
 
 
 def _forget_this_machine(check: bool) -> None:
