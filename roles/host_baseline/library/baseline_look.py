@@ -33,6 +33,7 @@ options:
   ssh: {type: str, default: '', description: The settings that sshd is to get}
   user: {type: dict, default: {}, description: 'Name, uid and comment of the user that is to be there'}
   lists: {type: dict, default: {}, description: The role's variables that have to be lists}
+  values: {type: dict, default: {}, description: The role's variables that go into systemd's own files}
   sysctl: {type: dict, default: {}, description: Kernel values to set}
   confirm_seconds: {type: int, default: 60, description: Time for the proof that the host can still be reached}
 """
@@ -58,6 +59,13 @@ LEAST_SECONDS = 30  # one attempt to connect may take ten
 KEY = re.compile(r"(?m)^[^#\n]*\b(?:ssh-|ecdsa-|sk-)\S+ \S+")
 FOREIGN = {"ufw": "ufw disable", "firewalld": "systemctl disable --now firewalld"}
 KNOWN_SYSTEMS = {"debian", "ubuntu"}
+SPAN = r"\d+(?:s|sec|m|min|h|hr|hours?|d|days?|w|weeks?|M|months?|y|years?)"
+# systemd logs what it cannot read and goes on without it: variable to its part, its form, and an example
+FORMS = {
+    "host_baseline_journal_size": ("journal", r"\d+[KMGTPE]?", "1G"),
+    "host_baseline_journal_retention": ("journal", rf"\d+|{SPAN}(?: {SPAN})*", "30day"),
+    "host_baseline_limits_open_files": ("limits", r"(?:\d+|infinity)(?::(?:\d+|infinity))?", "65536:524288"),
+}
 
 
 def systems() -> set[str]:
@@ -200,6 +208,13 @@ def uplinks() -> set[str]:
     }
 
 
+def refused_values(parts: Iterable[str], values: dict[str, Any]) -> Iterator[str]:
+    """Values that systemd would not understand, for parts that are wanted."""
+    for name, (part, form, example) in FORMS.items():
+        if part in parts and not re.fullmatch(form, str(values.get(name, example))):
+            yield f"{name}: '{values[name]}' is no such value (known: {example})"
+
+
 def refusals(params: dict[str, Any], has_sshd: bool) -> Iterator[str]:
     """Every reason not to start."""
     parts: Iterable[str] = params["parts"]
@@ -207,6 +222,7 @@ def refusals(params: dict[str, Any], has_sshd: bool) -> Iterator[str]:
     if text:  # a template would take it letter by letter
         yield f"{', '.join(text)}: no list, as -e NAME=VALUE makes it. Write it in YAML: [443, 8000-8010]"
         return
+    yield from refused_values(parts, params["values"])
     if "ssh" in parts and has_sshd and params["connection"]:
         yield from refused_login(params["login"], params["connection"], params["ssh"])
     if "firewall" in parts:
@@ -228,6 +244,7 @@ def main() -> None:
             "ssh": {"type": "str", "default": ""},
             "user": {"type": "dict", "default": {}},
             "lists": {"type": "dict", "default": {}},
+            "values": {"type": "dict", "default": {}},
             "sysctl": {"type": "dict", "default": {}},
             "confirm_seconds": {"type": "int", "default": 60},
         },

@@ -53,6 +53,31 @@ def test_only_ports_and_ranges_are_ports(look: ModuleType, value: object, expect
     assert expected is look.is_port(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("journal_size", "64M", True),
+        ("journal_size", 1048576, True),
+        ("journal_size", "lots", False),
+        ("journal_size", [1], False),
+        ("journal_retention", "2week 3days", True),
+        ("journal_retention", "0", True),
+        ("journal_retention", "1G", False),
+        ("limits_open_files", "2048:4096", True),
+        ("limits_open_files", "infinity", True),
+        ("limits_open_files", "many", False),
+        ("limits_open_files", "1\nDefaultLimitCORE=0", False),
+    ],
+)
+def test_what_systemd_cannot_read_is_refused(look: ModuleType, name: str, value: object, expected: bool) -> None:
+    """It would only log it and go on; a part that is turned off is not asked."""
+    values = {f"host_baseline_{name}": value}
+    said = list(look.refused_values(["journal", "limits"], values))
+    assert expected is (said == [])
+    assert expected or f"host_baseline_{name}: '{value}' is no such value" in said[0]
+    assert [] == list(look.refused_values([], values))
+
+
 def test_key_files_are_found_as_sshd_writes_them(look: ModuleType) -> None:
     """Relative to the home, with sshd's signs."""
     account = pwd.struct_passwd(("ops", "x", 1000, 1000, "", "/srv/ops", "/bin/sh"))
