@@ -64,6 +64,13 @@ def test_the_readme_tells_every_variable_with_its_default(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_the_smallest_playbook_is_a_play_of_this_repository(role: str) -> None:
+    """As the README shows it: what somebody copies from there is what is tried here."""
+    shown = yaml.safe_load((ROOT / f"roles/{role}/README.md").read_text().split("```yaml\n")[1].split("```")[0])
+    assert shown[0] in [play for path in ROOT.glob("playbooks/*.yml") for play in _yaml(str(path.relative_to(ROOT)))]
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_first_refuses_variables_that_it_does_not_know(role: str) -> None:
     """Before it does anything."""
     assert "known_variables" in _yaml(f"roles/{role}/tasks/main.yml")[0]
