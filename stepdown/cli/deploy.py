@@ -64,7 +64,7 @@ def deploy(
         before = _containers() if local else frozenset()
         code = _play("deploy", extra, inventory, check)
         if code and (not local or _containers() != before):
-            undo = "./run deploy, which puts it right, or ./run down"
+            undo = f"./run deploy{_on(inventory)}, which puts it right, or ./run down{_on(inventory)}"
             raise ChangedError(sentence("deploy", "failed, and something may have changed; see above", run=undo))
         if code:
             wrong = "failed; see above. What served before still serves"
@@ -92,7 +92,7 @@ def down(
         engine.remove_images(unused_images())
     if playbook("engine", {"docker_engine_state": "absent"}, inventory, check=check):
         wrong = "the engine that deploy installed stays; see above"
-        raise ChangedError(sentence("down", wrong, run="./run down --purge"))
+        raise ChangedError(sentence("down", wrong, run=f"./run down --purge{_on(inventory)}"))
     if local:
         _forget_this_machine(check)
 
@@ -117,7 +117,7 @@ def _run_down(extra: dict[str, Any], inventory: str, check: bool) -> None:
     """The stack's own part; it needs the agent, which needs no images."""
     release.pack_agent(door.ROOT)
     if playbook("down", extra, inventory, check=check):
-        raise ChangedError(sentence("down", "did not end; see above", run="./run down"))
+        raise ChangedError(sentence("down", "did not end; see above", run=f"./run down{_on(inventory)}"))
 
 
 def playbook(name: str, extra: dict[str, Any], inventory: str = LOCAL, *, check: bool = False) -> int:
@@ -128,6 +128,11 @@ def playbook(name: str, extra: dict[str, Any], inventory: str = LOCAL, *, check:
 
 def _is_local(inventory: str) -> bool:
     return (door.ROOT / inventory).resolve() == door.ROOT / LOCAL
+
+
+def _on(inventory: str) -> str:
+    """The option that a remedy needs, so that what is typed meets the same hosts."""
+    return "" if _is_local(inventory) else f" --inventory={inventory}"
 
 
 def _confirm(inventory: str, *, agreed: bool) -> None:

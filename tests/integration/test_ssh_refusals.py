@@ -60,7 +60,12 @@ def test_all_problems_of_all_hosts_are_told_before_any_change(
 ) -> None:
     """Settings, memory by the host's own limit, disk, port, subnet, workspace; beside them a host that is away."""
     host, reached = poor
-    settings = {"mcp_stack_subnet": "10.77.5.0/24", "mcp_stack_workspace": "/srv/none", "mcp_stack_prot": 1}
+    settings = {
+        "mcp_stack_subnet": "10.77.5.0/24",
+        "mcp_stack_workspace": "/srv/none",
+        "mcp_stack_prot": 1,
+        "mcp_stack_purge": "maybe",
+    }
     port = free_port()
     hosts = {"far": {**reached, **settings}, "gone": {**reached, "ansible_port": port}}
     code, said = _deploy(host, hosts, tmp_path, *words)
@@ -68,6 +73,7 @@ def test_all_problems_of_all_hosts_are_told_before_any_change(
     assert "nothing was changed" in said
     for words_ in (
         "far: mcp_stack: mcp_stack_prot is not a variable of the role; did you mean mcp_stack_port?",
+        "; mcp_stack: argument 'mcp_stack_purge' is of type str and we were unable to convert to bool",
         "far: 5 problems before any change:",
         "  - 2560 MiB of memory are needed, ",
         "MiB of disk are needed below /opt/stepdown, 64 MiB are free",
