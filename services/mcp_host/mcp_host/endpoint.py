@@ -31,7 +31,7 @@ class Envelope:
     id: str | int | None = None
     method: str = ""
     tool: str = ""
-    is_request: bool = False
+    awaits_answer: bool = True  # all but notifications and answers; a batch, which nobody reads here, does too
     parsed: bool = True
 
 
@@ -42,14 +42,14 @@ def peek(body: bytes) -> Envelope:
     except (ValueError, RecursionError):
         return Envelope(parsed=False)
     if not isinstance(raw, dict) or not isinstance(raw.get("method"), str):
-        return Envelope(is_request=isinstance(raw, dict) and "id" in raw)
+        return Envelope(awaits_answer=not (isinstance(raw, dict) and raw.keys() & {"result", "error"}))
     method, request_id, params = raw["method"], raw.get("id"), raw.get("params")
     tool = params.get("name") if method == "tools/call" and isinstance(params, dict) else None
     return Envelope(
         id=request_id if isinstance(request_id, str | int) and not isinstance(request_id, bool) else None,
         method=method[:_NAME_CHARACTERS],
         tool=tool[:_NAME_CHARACTERS] if isinstance(tool, str) else "",
-        is_request="id" in raw,
+        awaits_answer="id" in raw,
     )
 
 
@@ -107,8 +107,8 @@ class Endpoint:
         if not envelope.parsed:
             operation.outcome = "error"
             return rpc_error(None, MCPError(types.PARSE_ERROR, "Parse error"), 400)
-        if not envelope.is_request and status == 200:
-            return Response(status_code=202)  # nobody reads the answer to a notification
+        if not envelope.awaits_answer and status == 200:
+            return Response(status_code=202)
         return rpc_error(envelope.id, error, status)
 
     async def _serve(

@@ -73,10 +73,19 @@ async def test_tokens_rotate_by_rename(start: Starter) -> None:
         assert 200 == (await host.post(PING, **fresh)).status_code
 
 
-async def test_a_lost_server_says_which_plan_since_when_and_what_instead(shared: Host) -> None:
-    """A typed JSON-RPC error under HTTP 200 that echoes the request's id; real clients raise it."""
+REVISIONS = pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+
+
+@REVISIONS
+@pytest.mark.parametrize("method", ["initialize", "server/discover", "tools/list", "tools/call"])
+async def test_a_lost_server_says_which_plan_since_when_and_what_instead(
+    shared: Host, revision: str, method: str
+) -> None:
+    """A typed JSON-RPC error under HTTP 200 that echoes the request's id, whatever is asked in whichever revision."""
     shared.replace("plan/plan.json", json.dumps(LOST))
-    answer = await shared.post(PING, "github")
+    request = {"jsonrpc": "2.0", "id": "seven", "method": method, "params": {"name": "get_me"}}
+    headers = {"Mcp-Protocol-Version": revision, "Mcp-Method": method, "Mcp-Name": "get_me"}
+    answer = await shared.post(request, "github", **headers)
     assert (200, "seven", -32010) == (answer.status_code, answer.json()["id"], answer.json()["error"]["code"])
     assert {
         "type": "stepdown.server_lost",
@@ -85,18 +94,43 @@ async def test_a_lost_server_says_which_plan_since_when_and_what_instead(shared:
         "since": "2026-11-22T19:00:00Z",
         "alternative": "use git in the runner",
     } == answer.json()["error"]["data"]
-    with pytest.raises(ExceptionGroup) as caught:
-        async with shared.client("github", "auto"):
-            pass
-    failures = caught.value.subgroup(lambda error: isinstance(error, MCPError) and error.code == -32010)
-    assert failures is not None
 
 
-async def test_a_notification_to_a_lost_server_is_accepted(shared: Host) -> None:
-    """202 without a body: a notification has no answer."""
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28", "auto"])
+async def test_a_client_of_a_lost_server_is_told_in_a_sentence(shared: Host, mode: str) -> None:
+    """The official client raises the error with its data: when it connects, or, without a handshake, at the call."""
     shared.replace("plan/plan.json", json.dumps(LOST))
-    answer = await shared.post({"jsonrpc": "2.0", "method": "notifications/initialized"}, "github")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with shared.client("github", mode) as client:
+            await client.call_tool("get_me")
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, MCPError)
+    assert "github: not running in plan C since 2026-11-22T19:00:00Z. Instead: use git in the runner" == str(error)
+    assert ("stepdown.server_lost", "use git in the runner") == (error.data["type"], error.data["alternative"])
+
+
+@REVISIONS
+@pytest.mark.parametrize("message", [{"method": "notifications/initialized"}, {"id": 5, "result": {}}])
+async def test_what_awaits_no_answer_is_accepted_for_a_lost_server(
+    shared: Host, message: dict[str, object], revision: str
+) -> None:
+    """202 without a body, for a notification and for an answer."""
+    shared.replace("plan/plan.json", json.dumps(LOST))
+    answer = await shared.post({"jsonrpc": "2.0", **message}, "github", **{"Mcp-Protocol-Version": revision})
     assert (202, b"") == (answer.status_code, answer.content)
+
+
+@REVISIONS
+@pytest.mark.parametrize("body", [[PING], [], 5, {"id": 5}])
+async def test_whoever_sends_a_lost_server_nonsense_learns_that_it_is_lost(
+    shared: Host, body: object, revision: str
+) -> None:
+    """A batch, which neither revision has, or no message at all: the same error, with no id to echo."""
+    shared.replace("plan/plan.json", json.dumps(LOST))
+    answer = await shared.post(body, "github", **{"Mcp-Protocol-Version": revision})
+    assert (200, None, -32010) == (answer.status_code, answer.json()["id"], answer.json()["error"]["code"])
 
 
 async def test_a_server_comes_back_when_the_plan_file_goes(shared: Host) -> None:
