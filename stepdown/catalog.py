@@ -5,7 +5,7 @@ Owns: the meaning of catalog/servers.yml, plans.yml and objectives.yml. Reads: t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ PINNED_SHAPE = "'stepdown' (our own code), 'pypi:NAME==VERSION' or 'npm:NAME@VER
 WORKSPACE = ("none", "read-only", "read-write")
 STATE = ("none", "memory", "disk")
 ISOLATION = ("shared", "token")
+HOST_GIVES = ("PATH", "LANG", "HOME")  # what mcp_host gives every child itself
 STATISTICS = ("max", "p50", "p95", "p99")
 UNITS = ("seconds", "MiB", "ratio", "percent")
 
@@ -45,6 +46,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Clients:
+    """The bounds of a server that has a child for each token; `memory_mib` and `pids` are those of one child."""
+
+    most: int
+    idle_seconds: int
+    memory_mib: int
+    pids: int
+
+
+@dataclass(frozen=True)
 class Server:
     """One MCP server: a set of tools behind `/mcp/<name>`. Sizes in MiB, times in seconds, CPUs in cores."""
 
@@ -55,6 +66,7 @@ class Server:
     kind: str  # stdio: a child process that mcp_host adapts; native: a factory that mcp_host calls
     command: tuple[str, ...]
     factory: str
+    settings: Mapping[str, str]  # name in the server's environment -> value
     environment: Mapping[str, str]  # name in the container -> name at deploy time
     secrets: Mapping[str, str]  # name in the server's environment -> file name
     required_secrets: tuple[str, ...]  # the files of `secrets` that it cannot work without
@@ -74,6 +86,7 @@ class Server:
     state: str
     state_detail: str
     isolation: str
+    clients: Clients | None  # with isolation: token
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,7 @@ def _server(name: str, node: Node) -> Server:
     more = ("start_seconds", "call_seconds", "concurrent_calls", "state", "state_detail", "isolation")
     kind = node.mapping(["kind"], None)["kind"].choice(("stdio", "native"))
     start = "command" if kind == "stdio" else "factory"
-    optional = ("environment", "secrets", "required_secrets", "needs", "rest", "data")
+    optional = ("settings", "environment", "secrets", "required_secrets", "needs", "rest", "data", "clients")
     child = node.mapping([*common, *more, start], optional)
     environment = _table(child.get("environment"), VARIABLE, VARIABLE)
     needs = _table(child.get("needs"), VARIABLE, None)
@@ -161,6 +174,7 @@ def _server(name: str, node: Node) -> Server:
         if variable not in environment:
             raise child["needs"].wrong(f"'{variable}' is no variable of this server", list(environment))
     secrets = _table(child.get("secrets"), VARIABLE, r"[a-z_]+")
+    settings = _settings(child, kind, [*environment, *secrets])
     required = child["required_secrets"].items() if "required_secrets" in child else []
     egress = tuple(
         item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items()
@@ -173,6 +187,7 @@ def _server(name: str, node: Node) -> Server:
         kind=kind,
         command=tuple(item.text() for item in child["command"].items()) if kind == "stdio" else (),
         factory=child["factory"].text(r"[a-z_.]+:[a-z_]+", "module:callable") if kind == "native" else "",
+        settings=settings,
         environment=environment,
         secrets=secrets,
         required_secrets=tuple(item.choice(tuple(secrets.values())) for item in required),
@@ -192,7 +207,49 @@ def _server(name: str, node: Node) -> Server:
         state=child["state"].choice(STATE),
         state_detail=child["state_detail"].text(),
         isolation=child["isolation"].choice(ISOLATION),
+        clients=_clients(node, child, kind),
     )
+
+
+def _settings(child: Mapping[str, Node], kind: str, taken: Sequence[str]) -> dict[str, str]:
+    settings = _table(child.get("settings"), VARIABLE, None)
+    if "settings" in child and kind != "stdio":
+        raise child["settings"].wrong("is for a server of kind stdio; a native one has its settings in its own code")
+    for variable in settings:
+        if variable in taken:
+            raise child["settings"].wrong(f"'{variable}' is in environment or secrets too; keep one")
+        if variable in HOST_GIVES:
+            raise child["settings"].wrong(f"'{variable}' is given by mcp_host; leave it out")
+    return settings
+
+
+def _clients(node: Node, child: Mapping[str, Node], kind: str) -> Clients | None:
+    """The bounds of a server with `isolation: token`, whose limits have to hold all children at once."""
+    if child["isolation"].choice(ISOLATION) == "shared":
+        if "clients" in child:
+            raise child["clients"].wrong("is for isolation: token, and this server's is shared; leave it out")
+        return None
+    if kind != "stdio":
+        raise child["isolation"].wrong("is 'token', which is for a server of kind stdio", ["shared"])
+    if "clients" not in child:
+        raise node.wrong("key 'clients' is missing; isolation: token needs most, idle_seconds, memory_mib and pids")
+    bound = child["clients"].mapping(["most", "idle_seconds", "memory_mib", "pids"])
+    clients = Clients(
+        most=bound["most"].integer(1, 256),
+        idle_seconds=bound["idle_seconds"].integer(1, 86400),
+        memory_mib=bound["memory_mib"].integer(1, 65536),
+        pids=bound["pids"].integer(1, 4096),
+    )
+    children = clients.most + 1  # one shows that the server works and belongs to no client
+    memory_mib, pids = child["memory_mib"], child["pids"]  # each found to be a number before
+    for limit, needed in (
+        (memory_mib, children * clients.memory_mib + child["scratch_mib"].value),
+        (pids, children * clients.pids),
+    ):
+        if limit.value < needed:
+            wrong = f"should be {needed} at least, for {children} children of this server, is {limit.value}"
+            raise limit.wrong(f"{wrong}; raise it or lower clients/most")
+    return clients
 
 
 def _table(node: Node | None, key_pattern: str, value_pattern: str | None) -> dict[str, str]:

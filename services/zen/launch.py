@@ -30,17 +30,15 @@ def model(name: str) -> dict[str, object]:
 
 def main() -> None:
     """Write the models file and become the server."""
-    home = Path(os.environ.get("HOME", "/tmp")) / "zen"
-    home.mkdir(mode=0o700, exist_ok=True)
+    home = Path(os.environ["HOME"])
     names = [name.strip() for name in os.environ.get("ZEN_MODELS", "").split(",") if name.strip()]
-    environment = {**os.environ, "HOME": str(home), "LOG_LEVEL": "WARNING", "PAL_WORKSPACE_ROOT": str(home)}
+    environment = {**os.environ, "LOG_LEVEL": "WARNING", "PAL_WORKSPACE_ROOT": str(home)}
     if not environment.get("CUSTOM_API_URL"):
         environment.pop("CUSTOM_API_URL", None)
     if names:
         models = home / "models.json"
         models.write_text(json.dumps({"models": [model(name) for name in names]}), encoding="utf-8")
         environment |= {"CUSTOM_MODELS_CONFIG_PATH": str(models), "DEFAULT_MODEL": names[0]}
-    os.chdir(home)
     server = Path(sys.executable).with_name("pal-mcp-server")
     os.execve(server, [str(server)], environment)
 

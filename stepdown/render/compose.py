@@ -151,11 +151,13 @@ def _host_server(server: Server) -> dict[str, Any]:
     if server.kind == "stdio":
         config |= {
             "command": list(server.command),
-            "cwd": "/tmp",
+            "settings": dict(server.settings),
             "environment": list(server.environment),
             "secrets": {name: f"{server.name}/{file}" for name, file in server.secrets.items()},
             "needs": dict(server.needs),
         }
+        if server.clients is not None:
+            config["clients"] = {"most": server.clients.most, "idle_seconds": server.clients.idle_seconds}
     else:
         config["factory"] = server.factory
     return config | {

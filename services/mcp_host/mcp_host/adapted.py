@@ -2,13 +2,15 @@
 
 The front is the SDK's server with the child's own name, version and instructions. It is made when the child is warm for
 the first time and outlives the child, so clients can connect while the child is restarted.
+
+Where clients have to be kept apart, this child answers what is the same for all of them and shows that the server
+works; it never sees a client's call. Those go to a child of the client's own (`Clients`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -22,11 +24,14 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from mcp_host.child_life import ChildLife, child_life
-from mcp_host.config import StdioServer
+from mcp_host.clients import Clients
+from mcp_host.config import StdioServer, Surroundings
 from mcp_host.errors import server_restarted, server_starting
+from mcp_host.guard import operation_of
 from mcp_host.hosted import Hosted
 from mcp_host.metrics import Metrics
 from mcp_host.supervisor import Supervisor, Timing
+from mcp_host.watched import Token
 
 # Methods that go to the child, by the capability that announces them.
 PASSED_ON: dict[str, dict[str, type[types.RequestParams]]] = {
@@ -39,6 +44,8 @@ PASSED_ON: dict[str, dict[str, type[types.RequestParams]]] = {
     },
     "completions": {"completion/complete": types.CompleteRequestParams},
 }
+# Answered alike whoever asks: never worth a child of the client's own.
+ALIKE = frozenset({"tools/list", "prompts/list", "resources/templates/list"})
 # What belongs to the conversation with the client and not to the one with the child: a child that also speaks
 # 2026-07-28 refuses its envelope after a handshake, and progress has no way back in a single JSON answer.
 NOT_PASSED_ON = frozenset(
@@ -55,19 +62,35 @@ NOT_PASSED_ON = frozenset(
 class Adapted(Hosted[ChildLife]):
     """One stdio server, hosted."""
 
-    def __init__(self, name: str, config: StdioServer, secrets_dir: Path, metrics: Metrics, timing: Timing) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: StdioServer,
+        surroundings: Surroundings,
+        tokens: Callable[[], Sequence[Token]],
+        metrics: Metrics,
+        timing: Timing,
+    ) -> None:
         super().__init__(name, config.bounds, metrics, timing)
         self._config = config
-        self._secrets_dir = secrets_dir
+        self._surroundings = surroundings
+        self._tokens = tokens
+        self._metrics = metrics
+        self._clients: Clients | None = None
+        if config.clients is not None:
+            gauge = metrics.client_children
+            self._clients = Clients(name, config.clients, self._supervise, self._opens, gauge, timing)
         self._identity: types.InitializeResult | None = None
         self._identified = anyio.Event()
         self._front: StreamableHTTPSessionManager | None = None
         self._front_up = anyio.Event()
 
     async def run(self) -> None:
-        """Keep the child alive, and the front open once it is known, until cancelled."""
+        """Keep the children alive, and the front open once it is known, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.supervisor.run)
+            if self._clients is not None:
+                tasks.start_soon(self._clients.run)
             await self._identified.wait()
             assert self._identity is not None
             manager = StreamableHTTPSessionManager(self._make_front(self._identity), json_response=True, stateless=True)
@@ -79,7 +102,7 @@ class Adapted(Hosted[ChildLife]):
     @asynccontextmanager
     async def live(self) -> AsyncIterator[ChildLife]:
         grace = self.timing.stop_grace
-        async with child_life(self.name, self._config, self._secrets_dir, self.supervisor.wake, grace) as life:
+        async with child_life(self.name, self._config, self._surroundings, self.supervisor.wake, grace) as life:
             if self._identity is None:
                 self._identity = life.identity
                 self._identified.set()
@@ -94,9 +117,33 @@ class Adapted(Hosted[ChildLife]):
             raise server_starting(self.name, self.supervisor.retry_after)
         await self._front.handle_request(scope, receive, send)
 
-    def _supervisor_for(self, _ctx: ServerRequestContext) -> Supervisor[ChildLife]:
-        """Whose child serves this call: one for all callers. Keeping callers apart by token would start here."""
-        return self.supervisor
+    def _supervise(self, client: str, busy: Callable[[], int]) -> Supervisor[ChildLife]:
+        """A supervisor of the client's own child."""
+
+        def live() -> AbstractAsyncContextManager[ChildLife]:
+            grace = self.timing.stop_grace
+            return child_life(self.name, self._config, self._surroundings, supervisor.wake, grace, client)
+
+        supervisor: Supervisor[ChildLife] = Supervisor(self.name, live, busy, self._metrics, self.timing, client)
+        return supervisor
+
+    def _opens(self, token_name: str) -> bool:
+        return any(token.name == token_name and token.allows(self.name) for token in self._tokens())
+
+    @asynccontextmanager
+    async def _supervisor_for(self, ctx: ServerRequestContext) -> AsyncIterator[Supervisor[ChildLife]]:
+        """Whose child serves this request. Raises server_busy when its client has none and no other can give way."""
+        if self._clients is None or ctx.method in ALIKE:
+            yield self.supervisor
+        else:
+            async with self._clients.child_of(operation_of(ctx).token) as supervisor:
+                yield supervisor
+
+    def _call_timed_out(self, ctx: ServerRequestContext) -> None:
+        if self._clients is None or ctx.method in ALIKE:
+            self.supervisor.suspect()
+        else:
+            self._clients.suspect(operation_of(ctx).token)
 
     def _make_front(self, identity: types.InitializeResult) -> Server:
         info = identity.server_info
@@ -120,9 +167,14 @@ class Adapted(Hosted[ChildLife]):
         return front
 
     async def _pass_on(self, ctx: ServerRequestContext, _params: types.RequestParams) -> dict[str, Any]:
-        """Hand one request to the child, once, and its result back as it came."""
-        supervisor = self._supervisor_for(ctx)
-        life = await supervisor.life()
+        """Hand one request to the child that it belongs to."""
+        async with self._supervisor_for(ctx) as supervisor:
+            return await self._ask(supervisor, ctx)
+
+    async def _ask(self, supervisor: Supervisor[ChildLife], ctx: ServerRequestContext) -> dict[str, Any]:
+        """Hand one request to the child, once, and its result back as it came; its first start is waited for."""
+        left = anyio.current_effective_deadline() - anyio.current_time()
+        life = await supervisor.life(first_wait=left - 2 * self.timing.ready_wait)
         if life is None or life.closed:
             raise server_starting(self.name, supervisor.retry_after)
         try:

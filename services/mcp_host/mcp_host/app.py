@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ def create_app(
     no_tokens: tuple[Token, ...] = ()
     tokens = WatchedFile(surroundings.auth_dir / "tokens.json", parse_tokens, no_tokens, missing_resets=False)
     plan = WatchedFile(surroundings.plan_dir / "plan.json", parse_plan, Plan(), missing_resets=True)
-    servers = host_servers(config, surroundings, metrics, timing)
+    servers = host_servers(config, surroundings, tokens.value, metrics, timing)
 
     async def run(server: Hosted[Any]) -> None:
         try:
@@ -85,13 +85,17 @@ def create_app(
 
 
 def host_servers(
-    config: HostConfig, surroundings: Surroundings, metrics: Metrics, timing: Timing
+    config: HostConfig,
+    surroundings: Surroundings,
+    tokens: Callable[[], Sequence[Token]],
+    metrics: Metrics,
+    timing: Timing,
 ) -> dict[str, Hosted[Any]]:
     """Every server of the configuration, not yet started. Raises ConfigError."""
     hosted: dict[str, Hosted[Any]] = {}
     for name, server in config.servers.items():
         if isinstance(server, StdioServer):
-            hosted[name] = Adapted(name, server, surroundings.secrets_dir, metrics, timing)
+            hosted[name] = Adapted(name, server, surroundings, tokens, metrics, timing)
         else:
             hosted[name] = Native(name, server, metrics, timing)
     return hosted

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from mcp_host.child import Child
-from mcp_host.config import Probe, StdioServer
+from mcp_host.config import Probe, StdioServer, Surroundings
 from mcp_host.errors import StartError, sentence
 from mcp_host.hosted import remark
 from mcp_host.link import Link
@@ -37,10 +39,13 @@ class ChildEnvironment:
     lacks: tuple[str, ...]
 
 
-def child_environment(server: StdioServer, inherited: Mapping[str, str], secrets_dir: Path) -> ChildEnvironment:
-    """PATH, HOME, LANG, the named variables and the secrets; empty ones are left out. Raises StartError."""
-    names = ("PATH", "HOME", "LANG", *server.environment)
+def child_environment(
+    server: StdioServer, inherited: Mapping[str, str], secrets_dir: Path, home: Path
+) -> ChildEnvironment:
+    """PATH, LANG, HOME, settings, the named variables that are not empty, and secrets. Raises StartError."""
+    names = ("PATH", "LANG", *server.environment)
     variables = {name: inherited[name] for name in names if inherited.get(name)}
+    variables |= {"HOME": str(home), **server.settings}
     secrets = {}
     for variable, file in server.secrets.items():
         try:
@@ -98,38 +103,76 @@ async def epitaph(child: Child) -> str:
     return f"the server exited with code {child.returncode}"
 
 
+@contextmanager
+def child_home(scratch_dir: Path, server: str, client: str | None) -> Iterator[Path]:
+    """The child's HOME and working directory, mode 0700, in which no other server writes. Raises StartError.
+
+    It is `scratch_dir`/`server`; a client's child has a fresh one beside it, which goes when the child has ended.
+    """
+    try:
+        if client is None:
+            path = scratch_dir / server
+            path.mkdir(mode=0o700, exist_ok=True)
+        else:
+            path = Path(tempfile.mkdtemp(prefix=f"{server}-", dir=scratch_dir))
+    except OSError as error:
+        raise StartError(f"{scratch_dir}: no home for {server} can be made in it: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        if client is not None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @asynccontextmanager
 async def child_life(
-    name: str, server: StdioServer, secrets_dir: Path, on_closed: Callable[[], None], stop_grace_seconds: float
+    name: str,
+    server: StdioServer,
+    surroundings: Surroundings,
+    on_closed: Callable[[], None],
+    stop_grace_seconds: float,
+    client: str | None = None,
 ) -> AsyncIterator[ChildLife]:
-    """Start the program, warm it, and on leaving end it with all that it started. Raises StartError."""
-    environment = child_environment(server, os.environ, secrets_dir)
+    """Start the program, warm it, and on leaving end it with all that it started. Raises StartError.
 
-    def say(stream: str, text: str) -> None:
-        line = redact(text, environment.secrets)[:_LINE_CHARACTERS]
-        log.info("server output", extra={"fields": {"server": name, "stream": stream, "line": line}})
+    A `client`'s child makes no probe call: what it keeps in memory is the client's alone.
+    """
+    who = {"server": name} if client is None else {"server": name, "client": client}
+    probe = server.probe if client is None else None
+    with child_home(surroundings.scratch_dir, name, client) as folder:
+        environment = child_environment(server, os.environ, surroundings.secrets_dir, folder)
 
-    try:
-        child = await Child.spawn(server.command, environment.variables, server.cwd, lambda text: say("stderr", text))
-    except (OSError, ValueError) as error:
-        raise StartError(f"{server.command[0]}: cannot be started: {error}") from error
-    link = Link(child, on_closed, lambda text: say("stdout", text))
-    try:
-        yield await _warm(name, server, child, link, environment)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await link.stop()
-            await child.stop(stop_grace_seconds)
+        def say(stream: str, text: str) -> None:
+            line = redact(text, environment.secrets)[:_LINE_CHARACTERS]
+            log.info("server output", extra={"fields": {**who, "stream": stream, "line": line}})
+
+        try:
+            child = await Child.spawn(
+                server.command, environment.variables, str(folder), lambda text: say("stderr", text)
+            )
+        except (OSError, ValueError) as error:
+            raise StartError(f"{server.command[0]}: cannot be started: {error}") from error
+        link = Link(child, on_closed, lambda text: say("stdout", text))
+        try:
+            yield await _warm(name, server.bounds.start_timeout_seconds, probe, child, link, environment)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await link.stop()
+                await child.stop(stop_grace_seconds)
 
 
-async def _warm(name: str, server: StdioServer, child: Child, link: Link, environment: ChildEnvironment) -> ChildLife:
-    """Shake hands, list the tools, make the probe call, all within the start timeout. Raises StartError."""
-    seconds = server.bounds.start_timeout_seconds
+async def _warm(
+    name: str, seconds: float, probe: Probe | None, child: Child, link: Link, environment: ChildEnvironment
+) -> ChildLife:
+    """Shake hands, list the tools, make the probe call if there is one, all in `seconds`. Raises StartError."""
     try:
         with anyio.fail_after(seconds):
             identity = await link.start()
+            began = time.perf_counter()
             await link.list_tools()
-            latency, complaint = await _probe(link, server.probe)
+            latency, complaint = time.perf_counter() - began, None
+            if probe is not None:
+                latency, complaint = await _probe(link, probe)
     except TimeoutError:
         raise StartError(f"{name}: not ready within {seconds:g} s") from None
     except MCPError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from mcp_host.errors import ConfigError, sentence
 
 WHERE = "MCP_HOST_CONFIG"
+GIVEN = ("PATH", "LANG", "HOME")  # variables that the host gives every child
 _SERVER_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -38,15 +39,24 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class ClientBounds:
+    """How many clients have a child of their own at once, and how long it stays without a call."""
+
+    most: int
+    idle_seconds: float
+
+
+@dataclass(frozen=True)
 class StdioServer:
     """A server that is a program: started as a child, spoken to over stdin and stdout."""
 
     command: tuple[str, ...]
-    cwd: str
+    settings: Mapping[str, str]  # the child's variable -> its value, the same everywhere
     environment: tuple[str, ...]
     secrets: Mapping[str, str]  # the child's variable -> file below the secrets directory
     needs: Mapping[str, str]  # the child's variable -> what to tell a caller when it is empty
     bounds: Bounds
+    clients: ClientBounds | None  # None: one child for all clients
     probe: Probe
 
 
@@ -75,6 +85,7 @@ class Surroundings:
     auth_dir: Path = Path("/run/stepdown/auth")
     plan_dir: Path = Path("/run/stepdown/plan")
     secrets_dir: Path = Path("/run/secrets")
+    scratch_dir: Path = Path("/tmp")  # children have their homes below it
     bind: str = "0.0.0.0"  # in a container, on the servers' network
     drain_seconds: int = 10
     allowed_origins: frozenset[str] = frozenset()
@@ -89,7 +100,7 @@ def load(environ: Mapping[str, str]) -> tuple[HostConfig, Surroundings]:
 
 
 def surroundings(environ: Mapping[str, str]) -> Surroundings:
-    """Read MCP_HOST_AUTH_DIR, _PLAN_DIR, _SECRETS_DIR, _BIND, _DRAIN_SECONDS and _ALLOWED_ORIGINS."""
+    """Read MCP_HOST_AUTH_DIR, _PLAN_DIR, _SECRETS_DIR, _SCRATCH_DIR, _BIND, _DRAIN_SECONDS and _ALLOWED_ORIGINS."""
     default = Surroundings()
     drain = environ.get("MCP_HOST_DRAIN_SECONDS", str(default.drain_seconds))
     if not drain.isdecimal():
@@ -99,6 +110,7 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         auth_dir=Path(environ.get("MCP_HOST_AUTH_DIR", default.auth_dir)),
         plan_dir=Path(environ.get("MCP_HOST_PLAN_DIR", default.plan_dir)),
         secrets_dir=Path(environ.get("MCP_HOST_SECRETS_DIR", default.secrets_dir)),
+        scratch_dir=Path(environ.get("MCP_HOST_SCRATCH_DIR", default.scratch_dir)),
         bind=environ.get("MCP_HOST_BIND", default.bind),
         drain_seconds=int(drain),
         allowed_origins=frozenset(origin.strip() for origin in origins if origin.strip()),
@@ -139,18 +151,22 @@ def _server(name: str, section: _Section) -> StdioServer | NativeServerConfig:
 def _stdio(section: _Section) -> StdioServer:
     server = StdioServer(
         command=section.texts("command"),
-        cwd=section.text("cwd", "/"),
+        settings=section.text_map("settings"),
         environment=section.texts("environment", ()),
         secrets=section.text_map("secrets"),
         needs=section.text_map("needs"),
         bounds=_bounds(section),
+        clients=_clients(section.optional("clients")),
         probe=_probe(section),
     )
     if not server.command:
         raise ConfigError(f"{section.where}/command: must name a program")
-    for variable in (*server.environment, *server.secrets):
+    for variable in (*server.settings, *server.environment, *server.secrets):
         if not _VARIABLE.fullmatch(variable):
             raise ConfigError(f"{section.where}: not a name of an environment variable: {variable!r}")
+    for variable in server.settings:
+        if variable in (*GIVEN, *server.environment, *server.secrets):
+            raise ConfigError(f"{section.where}/settings/{variable}: in environment or secrets too, or the host's own")
     for variable, file in server.secrets.items():
         path = PurePosixPath(file)
         if not file or path.is_absolute() or ".." in path.parts:
@@ -177,6 +193,14 @@ def _bounds(section: _Section) -> Bounds:
         call_timeout_seconds=section.seconds("call_timeout_seconds"),
         max_concurrent_calls=section.whole("max_concurrent_calls", 1, 10_000),
     )
+
+
+def _clients(section: _Section | None) -> ClientBounds | None:
+    if section is None:
+        return None
+    bounds = ClientBounds(most=section.whole("most", 1, 1000), idle_seconds=section.seconds("idle_seconds"))
+    section.done()
+    return bounds
 
 
 def _probe(section: _Section) -> Probe:
@@ -218,6 +242,9 @@ class _Section:
 
     def section(self, key: str) -> _Section:
         return _Section(self._get(key, _MISSING), f"{self.where}/{key}")
+
+    def optional(self, key: str) -> _Section | None:
+        return self.section(key) if self._get(key, None) is not None else None
 
     def text(self, key: str, default: str = _MISSING) -> str:
         value = self._get(key, default)

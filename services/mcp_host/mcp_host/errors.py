@@ -104,10 +104,10 @@ def call_timeout(server: str, timeout_seconds: float) -> MCPError:
     )
 
 
-def server_busy(server: str, limit: int) -> MCPError:
-    """All slots are taken and the queue is full, or the call's time ran out in the queue."""
+def server_busy(server: str, how: str) -> MCPError:
+    """All slots are taken and the queue is full, the call's time ran out in the queue, or no child is free."""
     return MCPError(
         SERVER_BUSY,
-        f"{server}: busy with {limit} calls and a full queue; the call was not sent. Try again later",
+        f"{server}: busy: {how}; the call was not sent. Try again later",
         {"type": "stepdown.server_busy", "server": server, "executed": "no"},
     )

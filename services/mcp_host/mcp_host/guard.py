@@ -28,7 +28,9 @@ class Guard:
     later (executed: unknown), after telling `on_timeout`.
     """
 
-    def __init__(self, server: str, bounds: Bounds, gauge: Gauge, on_timeout: Callable[[], None]) -> None:
+    def __init__(
+        self, server: str, bounds: Bounds, gauge: Gauge, on_timeout: Callable[[ServerRequestContext], None]
+    ) -> None:
         self._server = server
         self._bounds = bounds
         self._gauge = gauge.labels(server)
@@ -39,7 +41,7 @@ class Guard:
         self.running = 0
 
     async def __call__(self, ctx: ServerRequestContext, call_next: CallNext) -> HandlerResult:
-        operation = _operation(ctx)
+        operation = operation_of(ctx)
         if ctx.request_id is None or ctx.method in UNBOUNDED:
             return await call_next(ctx)
         try:
@@ -60,14 +62,14 @@ class Guard:
                 sent = True
                 return await call_next(ctx)
         if not sent:
-            raise server_busy(self._server, self._bounds.max_concurrent_calls)
-        self._on_timeout()
+            raise self._busy()
+        self._on_timeout(ctx)
         raise call_timeout(self._server, self._bounds.call_timeout_seconds)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         if self._slots.value == 0 and self._queued >= self._bounds.max_concurrent_calls:
-            raise server_busy(self._server, self._bounds.max_concurrent_calls)
+            raise self._busy()
         self._queued += 1
         try:
             await self._slots.acquire()
@@ -82,8 +84,11 @@ class Guard:
             self._gauge.dec()
             self._slots.release()
 
+    def _busy(self) -> MCPError:
+        return server_busy(self._server, f"{self._bounds.max_concurrent_calls} calls run and the queue is full")
 
-def _operation(ctx: ServerRequestContext) -> Operation:
+
+def operation_of(ctx: ServerRequestContext) -> Operation:
     """The record that the HTTP side put into the request; the host's own probes have one that nobody reads."""
     assert ctx.request is not None  # every request here came over HTTP
     operation: Operation = ctx.request.state.operation

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic
 
+from mcp.server.context import ServerRequestContext
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
@@ -54,7 +55,7 @@ class Hosted(ABC, Generic[L]):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one Streamable HTTP request. Raises server_starting while nobody can."""
 
-    def _call_timed_out(self) -> None:
+    def _call_timed_out(self, _ctx: ServerRequestContext) -> None:
         self.supervisor.suspect()
 
 

@@ -38,6 +38,9 @@ class Metrics:
         self.restarts = Counter("mcp_host_server_restarts", "Starts after the first", ("server",), registry=registry)
         self.in_flight = Gauge("mcp_host_calls_in_flight", "Calls that run now", ("server",), registry=registry)
         self.ready = Gauge("mcp_host_server_ready", "1 when the server is ready", ("server",), registry=registry)
+        self.client_children = Gauge(
+            "mcp_host_client_children", "Children that run for one client alone", ("server",), registry=registry
+        )
         self.unauthorised = Counter("mcp_host_unauthorised_requests", "Requests answered 401", registry=registry)
 
     def observe(self, operation: Operation, known_tools: Set[str], seconds: float) -> None:

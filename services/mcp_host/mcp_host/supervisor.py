@@ -32,6 +32,7 @@ class Timing:
     ping_timeout: float = 5.0  # a server silent for this long is mute, and is killed
     slow_ping: float = 1.0  # a server silent for this long is degraded
     check_interval: float = 15.0  # between checks of an idle server
+    client_interval: float = 1.0  # between looks for children of single clients that should end
     fresh: float = 1.0  # a check younger than this is not repeated for /readyz
     stable: float = 60.0  # ready for this long, and the backoff starts anew
     first_delay: float = 0.2
@@ -49,13 +50,13 @@ def backoff_seconds(failures: int, timing: Timing, jitter: float) -> float:
 
 
 class Life(Protocol):
-    """One life of a server that is warm: it shook hands, listed its tools and answered its probe."""
+    """One life of a server that is warm: it shook hands, listed its tools and answered its probe, if it has one."""
 
     @property
     def tools(self) -> Mapping[str, Mapping[str, Any]]: ...
     @property
     def latency_seconds(self) -> float:
-        """Of the probe call."""
+        """Of the last answer that made it warm."""
 
     @property
     def remark(self) -> str | None:
@@ -95,7 +96,8 @@ class Supervisor(Generic[L]):
     """One server's lives, one after the other.
 
     `live` yields a warm life or raises StartError, and ends the life on exit. It is told `wake`, to be called when a
-    life ends by itself. `busy` says how many calls run: a busy server is not pinged, but a suspect one is.
+    life ends by itself. `busy` says how many calls run: a busy server is not pinged, but a suspect one is. Lives that
+    are one client's alone have `client`: logs name it, and the server's gauge of readiness is left alone.
     """
 
     def __init__(
@@ -105,16 +107,19 @@ class Supervisor(Generic[L]):
         busy: Callable[[], int],
         metrics: Metrics,
         timing: Timing,
+        client: str | None = None,
     ) -> None:
         self._name = name
+        self._who = {"server": name} if client is None else {"server": name, "client": client}
         self._live = live
         self._busy = busy
         self._timing = timing
         self._restarts = metrics.restarts.labels(name)
-        self._gauge = metrics.ready.labels(name)
+        self._gauge = metrics.ready.labels(name) if client is None else None
         self._life: L | None = None
         self._latest: L | None = None  # stays when its life is over
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()  # the first start is over, well or not
         self._wake = asyncio.Event()
         self._checked = asyncio.Event()
         self._asked = self._suspected = False
@@ -123,7 +128,8 @@ class Supervisor(Generic[L]):
         self._state: State = "starting"
         self._error: str | None = None
         self._since = _now()
-        self._gauge.set(0)
+        if self._gauge is not None:
+            self._gauge.set(0)
 
     @property
     def readiness(self) -> Readiness:
@@ -141,11 +147,13 @@ class Supervisor(Generic[L]):
         """Seconds until the next start, 0 when one is under way."""
         return max(0.0, self._retry_at - anyio.current_time())
 
-    async def life(self) -> L | None:
-        """The present life, waited for up to `ready_wait`."""
+    async def life(self, first_wait: float = 0.0) -> L | None:
+        """The present life, waited for up to `ready_wait`, and before that up to `first_wait` for the first start."""
         if self._life is not None and self._life.closed:
             self._leave()  # noticed here before the watch does
         if self._life is None:
+            with anyio.move_on_after(first_wait):
+                await self._tried.wait()
             with anyio.move_on_after(self._timing.ready_wait):
                 await self._up.wait()
         return self._life
@@ -188,7 +196,7 @@ class Supervisor(Generic[L]):
             failures = 1 if anyio.current_time() - began >= self._timing.stable else failures + 1
             delay = backoff_seconds(failures, self._timing, random.random())
             self._retry_at = anyio.current_time() + delay
-            fields = {"server": self._name, "reason": reason, "delay_seconds": round(delay, 3)}
+            fields = {**self._who, "reason": reason, "delay_seconds": round(delay, 3)}
             log.warning("server will be restarted", extra={"fields": fields})
             await anyio.sleep(delay)
             self._restarts.inc()
@@ -241,6 +249,7 @@ class Supervisor(Generic[L]):
         self._asked = self._suspected = False
         self._set("ready", life.remark)
         self._up.set()
+        self._tried.set()
 
     def _leave(self) -> None:
         """No call goes to the present life any more."""
@@ -253,15 +262,17 @@ class Supervisor(Generic[L]):
     def _fall(self, state: State, reason: str) -> None:
         self._leave()
         self._checked.set()
+        self._tried.set()
         self._set(state, reason)
 
     def _set(self, state: State, error: str | None) -> None:
         if state != self._state:
             self._state, self._since = state, _now()
-            fields = {"server": self._name, "state": state, "error": error}
+            fields = {**self._who, "state": state, "error": error}
             log.info("server state changed", extra={"fields": fields})
         self._error = error
-        self._gauge.set(state == "ready")
+        if self._gauge is not None:
+            self._gauge.set(state == "ready")
 
 
 def _now() -> str:

@@ -41,12 +41,12 @@ class Host:
 
     @property
     def state(self) -> Path:
-        """Where the server "tiny" leaves its traces; others do so in directories of their own names beside it."""
-        return self.root / "state/tiny"
+        """Where the server "tiny" leaves its traces, its home; others do so in theirs beside it."""
+        return self.root / "scratch/tiny"
 
     @asynccontextmanager
-    async def client(self, server: str = "tiny", mode: str = "legacy") -> AsyncIterator[Client]:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+    async def client(self, server: str = "tiny", mode: str = "legacy", token: str = TOKEN) -> AsyncIterator[Client]:
+        headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
             transport = streamable_http_client(f"{self.url}/mcp/{server}", http_client=http)
             async with Client(transport, mode=mode) as client:
@@ -103,13 +103,11 @@ def token(value: str, name: str = "default", servers: tuple[str, ...] = ("*",)) 
 
 
 def tiny(root: Path, name: str = "tiny", **changes: Any) -> dict[str, Any]:
-    """The configuration of a tiny server, and the directory that it works in."""
-    state = root / "state" / name
-    state.mkdir(parents=True, exist_ok=True)
+    """The configuration of a tiny server, and the home that it works in."""
+    (root / "scratch" / name).mkdir(parents=True, exist_ok=True)
     return {
         "kind": "stdio",
         "command": [sys.executable, str(TINY)],
-        "cwd": str(state),
         "start_timeout_seconds": 20,
         "call_timeout_seconds": 10,
         "max_concurrent_calls": 4,
@@ -129,7 +127,11 @@ async def run_host(
         (root / name).mkdir(exist_ok=True)
     config = parse(json.dumps({"container": "test", "port": 0, "servers": servers}))
     places = Surroundings(
-        auth_dir=root / "auth", plan_dir=root / "plan", secrets_dir=root / "secrets", allowed_origins=origins
+        auth_dir=root / "auth",
+        plan_dir=root / "plan",
+        secrets_dir=root / "secrets",
+        scratch_dir=root / "scratch",
+        allowed_origins=origins,
     )
 
     def broke() -> None:
@@ -211,6 +213,7 @@ async def various(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hos
         "hasty": {"max_concurrent_calls": 1, "call_timeout_seconds": 0.4},
         "furnished": {
             "environment": ["ENDPOINT", "EMPTY", "ABSENT"],
+            "settings": {"REPORTING": "false"},
             "secrets": {"API_KEY": "furnished/key", "EMPTY_KEY": "furnished/empty", "ABSENT_KEY": "furnished/absent"},
             "needs": hint,
         },

@@ -88,7 +88,7 @@ async def test_a_handshake_works_while_the_server_is_down(start: Starter) -> Non
 async def test_a_slow_call_times_out_and_the_server_is_kept(various: Host) -> None:
     """The caller learns the limit, the child is told to stop working, and is not killed since it answers pings."""
     await various.until_state("brief", "ready")
-    traces = various.root / "state/brief"
+    traces = various.root / "scratch/brief"
     answer = await various.call("slow", "brief", seconds=60)
     assert (-32014, "stepdown.call_timeout", "unknown") == typed(answer)
     assert 0.3 == answer["error"]["data"]["timeout_seconds"]
@@ -113,7 +113,7 @@ async def test_a_mute_server_is_killed_and_started_again(start: Starter) -> None
 async def test_too_many_calls_are_refused_at_once(various: Host) -> None:
     """One runs, one waits, the third is told that it was not sent."""
     await various.until_state("single", "ready")
-    traces, before = various.root / "state/single/slow", len(lines(various.root / "state/single/slow"))
+    traces, before = various.root / "scratch/single/slow", len(lines(various.root / "scratch/single/slow"))
     answers: list[dict[str, Any]] = []
 
     async def slow() -> None:
@@ -137,7 +137,7 @@ async def test_time_in_the_queue_counts_and_such_a_call_was_not_sent(various: Ho
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(slow)
-        await until_line(various.root / "state/hasty/slow", "began")
+        await until_line(various.root / "scratch/hasty/slow", "began")
         tasks.start_soon(slow)
         await anyio.sleep(0)
         tasks.start_soon(slow)
@@ -145,14 +145,14 @@ async def test_time_in_the_queue_counts_and_such_a_call_was_not_sent(various: Ho
     not_sent = [answer for answer in answers if typed(answer)[0] == -32015]
     assert 3 == len(sent) + len(not_sent)
     assert not_sent
-    assert len(sent) == lines(various.root / "state/hasty/slow").count("began")
+    assert len(sent) == lines(various.root / "scratch/hasty/slow").count("began")
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_a_client_that_leaves_cancels_its_call(various: Host, revision: str) -> None:
     """The closed connection reaches the child as a cancellation, and the slot is free again."""
     await various.until_state("single", "ready")
-    traces = various.root / "state/single/slow"
+    traces = various.root / "scratch/single/slow"
     began, cancelled = lines(traces).count("began"), lines(traces).count("cancelled")
     meta = {
         "io.modelcontextprotocol/protocolVersion": revision,

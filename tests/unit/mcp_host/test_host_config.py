@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import TOKEN, tiny, token
-from mcp_host.config import StdioServer, parse, surroundings
+from mcp_host.config import ClientBounds, StdioServer, parse, surroundings
 from mcp_host.errors import ConfigError, FileError
 from mcp_host.watched import parse_plan, parse_tokens
 
@@ -59,6 +59,14 @@ def test_the_good_configuration_is_read() -> None:
     server = parse(json.dumps(GOOD)).servers["tiny"]
     assert isinstance(server, StdioServer)
     assert ((), {}, {}, 4) == (server.environment, server.secrets, server.needs, server.bounds.max_concurrent_calls)
+    assert ({}, None) == (server.settings, server.clients)
+
+
+def test_bounds_of_clients_are_read() -> None:
+    """Which is what has a child started for each token."""
+    server = parse(change("servers/tiny/clients", {"most": 8, "idle_seconds": 900})).servers["tiny"]
+    assert isinstance(server, StdioServer)
+    assert ClientBounds(most=8, idle_seconds=900) == server.clients
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,7 @@ def test_the_good_configuration_is_read() -> None:
         (change("servers", {}), "MCP_HOST_CONFIG/servers: at least one server is needed"),
         (change("servers/Zen", NATIVE), "MCP_HOST_CONFIG/servers/Zen: a server's name is"),
         (change("servers/tiny/kind", "wasm"), "servers/tiny/kind: unknown kind 'wasm' (known: stdio, native)"),
-        (change("servers/tiny/comand", "x"), "servers/tiny/comand: unknown key (known: call_timeout_seconds, command"),
+        (change("servers/tiny/comand", "x"), "servers/tiny/comand: unknown key (known: call_timeout_seconds, clients"),
         (change("servers/tiny/command", []), "servers/tiny/command: must name a program"),
         (change("servers/tiny/command", "run it"), "servers/tiny/command: must be a list of strings, is str"),
         (change("servers/tiny/probe", drop=True), "MCP_HOST_CONFIG/servers/tiny/probe: missing"),
@@ -83,6 +91,12 @@ def test_the_good_configuration_is_read() -> None:
         (change("servers/tiny/secrets", {"A": "../x"}), "servers/tiny/secrets/A: must be a file below"),
         (change("servers/tiny/secrets", {"A": "/etc/x"}), "servers/tiny/secrets/A: must be a file below"),
         (change("servers/tiny/needs", {"A": "x"}), "servers/tiny/needs/A: in neither environment nor secrets"),
+        (change("servers/tiny/clients", {"most": 8}), "MCP_HOST_CONFIG/servers/tiny/clients/idle_seconds: missing"),
+        (change("servers/tiny/clients", {"most": 0, "idle_seconds": 9}), "clients/most: must be a whole number from 1"),
+        (change("servers/tiny/settings", {"A=B": "x"}), "servers/tiny: not a name of an environment variable: 'A=B'"),
+        (change("servers/tiny/settings", {"A": True}), "servers/tiny/settings: must be an object of strings"),
+        (change("servers/tiny/settings", {"HOME": "/"}), "servers/tiny/settings/HOME: in environment or secrets too"),
+        (change("servers/native/clients", {"most": 1, "idle_seconds": 9}), "servers/native/clients: unknown key"),
         (change("servers/tiny/call_timeout_seconds", 0), "call_timeout_seconds: must be seconds, more than 0"),
         (change("servers/tiny/max_concurrent_calls", 1.5), "max_concurrent_calls: must be a whole number"),
         (change("servers/native/factory", "heimdall"), "servers/native/factory: must be module:callable"),
@@ -135,6 +149,7 @@ def program(tmp_path: Path, config: str) -> subprocess.Popen[str]:
         "MCP_HOST_CONFIG": config,
         "MCP_HOST_BIND": "127.0.0.1",
         "MCP_HOST_AUTH_DIR": str(tmp_path),
+        "MCP_HOST_SCRATCH_DIR": str(tmp_path / "scratch"),
     }
     command = [sys.executable, "-m", "mcp_host"]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -166,7 +181,7 @@ def test_the_program_finishes_calls_on_term_and_logs_json(tmp_path: Path) -> Non
     lines = [json.loads(process.stdout.readline())]
     while lines[-1].get("state") != "ready":
         lines.append(json.loads(process.stdout.readline()))
-    child = int((tmp_path / "state/tiny/starts").read_text())
+    child = int((tmp_path / "scratch/tiny/starts").read_text())
     body = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -176,7 +191,7 @@ def test_the_program_finishes_calls_on_term_and_logs_json(tmp_path: Path) -> Non
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(httpx2.post, f"http://127.0.0.1:{port}/mcp/tiny", json=body, headers=headers)
-        while not (tmp_path / "state/tiny/slow").exists():
+        while not (tmp_path / "scratch/tiny/slow").exists():
             assert not answer.done()
         process.send_signal(signal.SIGTERM)
         assert "done" == answer.result().json()["result"]["content"][0]["text"]

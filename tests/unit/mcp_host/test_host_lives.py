@@ -43,7 +43,7 @@ def test_backoff_doubles_to_a_cap_with_jitter() -> None:
 async def test_ready_means_that_the_probe_was_answered(shared: Host) -> None:
     """State, tools of both pages, latency, since; native servers alike."""
     body = await shared.readyz()
-    for name, tools in (("tiny", 12), ("native", 2)):
+    for name, tools in (("tiny", 13), ("native", 2)):
         state = body["servers"][name]
         assert ("ready", tools, None) == (state["state"], state["tools"], state["error"])
         assert state["latency_ms"] > 0
@@ -127,11 +127,11 @@ async def test_an_idle_server_that_stops_answering_is_degraded_then_killed(start
 
 
 async def test_the_child_sees_its_variables_and_nothing_else(various: Host) -> None:
-    """PATH, HOME, LANG, the named ones that are not empty; not the host's own."""
+    """PATH, HOME, LANG, its settings, the named ones that are not empty; not the host's own."""
     await various.until_state("furnished", "ready")
     names = ast.literal_eval(await various.text("environment", "furnished"))
     # Python itself sets LC_CTYPE in a child whose LANG does not say enough
-    assert ["API_KEY", "ENDPOINT", "HOME", "LANG", "PATH"] == sorted(set(names) - {"LC_CTYPE"})
+    assert ["API_KEY", "ENDPOINT", "HOME", "LANG", "PATH", "REPORTING"] == sorted(set(names) - {"LC_CTYPE"})
 
 
 async def test_secrets_arrive_as_variables_and_leave_no_trace(

@@ -17,8 +17,9 @@ STATE = Path.cwd()
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}}
 TOOLS = (
     *("echo", "slow", "die", "mute", "count", "fail"),
-    *("variable", "environment", "structured", "say", "spawn", "pid"),
+    *("variable", "environment", "structured", "say", "spawn", "pid", "remember"),
 )
+REMEMBERED: list[str] = []
 
 
 def text(value: object) -> types.CallToolResult:
@@ -70,6 +71,9 @@ async def call(_ctx: object, params: types.CallToolRequestParams) -> types.CallT
             return text(subprocess.Popen(["sleep", "600"]).pid)
         case "pid":
             return text(os.getpid())
+        case "remember":
+            REMEMBERED.append(arguments["text"])
+            return text(" ".join(REMEMBERED))
     return types.CallToolResult(content=[types.TextContent(text=f"Unknown tool: {params.name}")], is_error=True)
 
 

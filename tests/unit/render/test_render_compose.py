@@ -160,6 +160,18 @@ def test_the_host_is_told_its_servers_and_no_others(complete: Catalog) -> None:
     assert {"tool": "get_current_config", "arguments": {}} == told["probe"]
 
 
+def test_the_host_is_told_which_clients_to_keep_apart_and_what_is_set(complete: Catalog) -> None:
+    """In `zen-reasoning` of plan B only sequential-thinking has children for clients; both have their settings."""
+    container = next(c for c in resolve(complete, "B").containers if c.name == "zen-reasoning")
+    told = compose.host_config(container)["servers"]
+    thinking = complete.servers["sequential-thinking"]
+    assert thinking.clients is not None
+    bounds = {"most": thinking.clients.most, "idle_seconds": thinking.clients.idle_seconds}
+    assert {"sequential-thinking": bounds} == {n: s["clients"] for n, s in told.items() if "clients" in s}
+    assert {name: dict(complete.servers[name].settings) for name in told} == {n: s["settings"] for n, s in told.items()}
+    assert {"DISABLE_THOUGHT_LOGGING": "true"} == told["sequential-thinking"]["settings"]
+
+
 def test_a_dollar_in_the_catalogue_is_no_variable(complete: Catalog) -> None:
     """Compose would interpolate it, so it is doubled."""
     zen = replace(complete.servers["zen"], command=("/bin/zen", "--cost=$5"))
