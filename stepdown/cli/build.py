@@ -16,6 +16,7 @@ from stepdown.run import run
 LOCKS = {  # a lock for the control machine, and one for each image's virtual environment (Debian's Python 3.11)
     "requirements": ("--universal",),
     "services/gateway/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
+    "services/github/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/heimdall/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/mcp_host/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/zen/requirements": ("--python-platform", "x86_64-manylinux_2_36"),

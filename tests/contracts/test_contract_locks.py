@@ -18,7 +18,7 @@ from stepdown.scan.scanners import load_scanners
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCKS = (
     "requirements.txt",
-    *(f"services/{name}/requirements.txt" for name in ("gateway", "heimdall", "mcp_host", "zen")),
+    *(f"services/{name}/requirements.txt" for name in ("gateway", "github", "heimdall", "mcp_host", "zen")),
 )
 
 

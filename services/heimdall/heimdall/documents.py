@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from mcp_host.schemas import Untitled
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import GenerateJsonSchema
 
 from stepdown.scan.findings import Coverage, Finding, NotJudged, ScannerOutcome
 from stepdown.scan.scanners import Profile
@@ -117,17 +117,10 @@ class Problem(BaseModel):
     error: str
 
 
-class _Schema(GenerateJsonSchema):
-    """Schemas without a title for every field: they say nothing that the name does not."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
 def schema_of(model: type[BaseModel], reference: str = "#/$defs/{model}") -> dict[str, Any]:
     """JSON Schema 2020-12 of a document as it is sent."""
     return model.model_json_schema(
         ref_template=reference,
-        schema_generator=_Schema,
+        schema_generator=Untitled,
         mode="validation" if issubclass(model, _Closed) else "serialization",
     )

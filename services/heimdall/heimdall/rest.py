@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from mcp_host.schemas import problems
 from pydantic import ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
@@ -16,7 +17,6 @@ from heimdall.openapi import BODY_BYTES, KEY_CHARACTERS, openapi
 from heimdall.refused import RefusedError
 from heimdall.service import ScanService
 from heimdall.store import Request
-from heimdall.tools import problems
 from stepdown.errors import sentence
 
 Handler = Callable[[ScanService, HttpRequest], Awaitable[Response]]

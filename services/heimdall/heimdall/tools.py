@@ -10,6 +10,7 @@ from typing import Any
 from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from mcp_host.schemas import problems
 from pydantic import BaseModel, ValidationError
 
 from heimdall.documents import (
@@ -133,14 +134,6 @@ def mcp_server(service: ScanService) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-
-
-def problems(error: ValidationError) -> list[str]:
-    """What is wrong with a request, place first; never its values, which may be source text."""
-    return [
-        f"{'/'.join(str(part) for part in detail['loc']) or 'request'}: {detail['msg']}"
-        for detail in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
 
 
 def _described(name: str, tool: _Tool) -> types.Tool:

@@ -104,6 +104,8 @@ class Native(Hosted[NativeLife]):
                 self._life = await self._start(stack)
             except StartError as error:
                 failure = error
+            except ConfigError as error:
+                failure = StartError(f"{self.name}: {error}")
             except Exception as error:
                 failure = StartError(f"{self.name}: {describe(error)}")
                 failure.__cause__ = error
