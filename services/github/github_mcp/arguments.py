@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from mcp_host.schemas import Untitled
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +28,18 @@ def _steps(text: str) -> str:
 def _path(text: str) -> str:
     inner = text.strip("/")
     return _steps(inner) if inner else ""
+
+
+def _cursor(text: str) -> str:
+    """The part of a link to a page that moves on, as list_issues gave it: from here on it goes into a query."""
+    if not text or set(cursor_query(text)) - {"page", "after"}:
+        raise ValueError("should be pageInfo.endCursor of an answer of list_issues")
+    return text
+
+
+def cursor_query(text: str) -> dict[str, str]:
+    """`page` and `after` of GitHub's own link to a page. Raises ValueError for what is no cursor."""
+    return dict(parse_qsl(text, strict_parsing=True)) if text else {}
 
 
 Owner = Annotated[str, AfterValidator(_name), Field(description="Owner of the repository: a user or an organization.")]
@@ -162,7 +173,8 @@ class ListIssues(InRepository):
     direction: Literal["ASC", "DESC"] | None = None
     after: Annotated[
         str | None,
-        Field(pattern=r"^[\w=&%.-]{1,500}$", description="pageInfo.endCursor of the page before the wanted one."),
+        AfterValidator(_cursor),
+        Field(description="pageInfo.endCursor of the page before the wanted one."),
     ] = None
     per_page: Annotated[int | None, Field(alias="perPage", ge=1, le=100, description="Entries of a page.")] = None
     fields: Annotated[
@@ -330,6 +342,7 @@ class _Plain(Untitled):
         return {key: value for key, value in described.items() if (key, value) != ("default", None)}
 
 
-def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
-    """JSON Schema of a tool's arguments."""
-    return model.model_json_schema(schema_generator=_Plain)
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema of a tool's arguments; the names of our types are nobody's business."""
+    schema = model.model_json_schema(schema_generator=_Plain)
+    return {key: value for key, value in schema.items() if key != "title"}

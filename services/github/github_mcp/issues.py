@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from github_mcp.answers import slim
-from github_mcp.arguments import AddIssueComment, IssueRead, IssueWrite, ListIssues, SearchIssues
+from github_mcp.arguments import AddIssueComment, IssueRead, IssueWrite, ListIssues, SearchIssues, cursor_query
 from github_mcp.client import GitHub
 from github_mcp.repositories import page, picked
 
@@ -16,7 +16,6 @@ LISTS = {"get_comments": "comments", "get_sub_issues": "sub_issues", "get_labels
 
 async def list_issues(github: GitHub, asked: ListIssues) -> dict[str, Any]:
     """One page; its endCursor is the part of GitHub's link to the next page that moves on."""
-    cursor = {key: value for key, value in parse_qsl(asked.after or "") if key in ("page", "after")}
     query = {
         "state": (asked.state or "all").lower(),
         "labels": ",".join(asked.labels) if asked.labels else None,
@@ -24,7 +23,7 @@ async def list_issues(github: GitHub, asked: ListIssues) -> dict[str, Any]:
         "sort": ORDERS[asked.order_by] if asked.order_by else None,
         "direction": asked.direction.lower() if asked.direction else None,
         "per_page": asked.per_page,
-        **cursor,
+        **cursor_query(asked.after or ""),
     }
     response = await github.get(f"{asked.root}/issues", query)
     issues = [item for item in page(response, "list_issues")["items"] if "pull_request" not in item]

@@ -169,7 +169,7 @@ def _described(name: str, tool: _Tool) -> types.Tool:
         name=name,
         title=tool.title,
         description=tool.description,
-        input_schema=dict(schema_of(tool.takes)),
+        input_schema=schema_of(tool.takes),
         annotations=types.ToolAnnotations(
             read_only_hint=not tool.writes,
             destructive_hint=tool.destructive,
