@@ -17,6 +17,13 @@ from stepdown.host.survey import survey
 from stepdown.render.agent import plan_facts
 from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, resolve
 
+SECRETS = {
+    "zen/api_key": "ZEN_API_KEY",
+    "github/token": "GITHUB_MCP_TOKEN",
+    "github/app_private_key": "GITHUB_APP_PRIVATE_KEY",
+    "github/ca": "GITHUB_CA",
+}
+
 
 def ask(catalog: Catalog, environ: Mapping[str, str], absent: Iterable[str]) -> preflight.Question:
     """What `deploy` will ask this machine, by the settings in `environ`; `absent` images are still to be built."""
@@ -32,7 +39,7 @@ def ask(catalog: Catalog, environ: Mapping[str, str], absent: Iterable[str]) -> 
         },
         plans={name: plan_facts(question.imagined(plan)) for name, plan in plans.items()},
         images=question.unbuilt({*absent, *images} - (set(catalog.images) - set(absent))),
-        secrets=("zen/api_key",) if environ.get("ZEN_API_KEY") else (),
+        secrets=tuple(name for name, variable in SECRETS.items() if environ.get(variable)),
     )
 
 

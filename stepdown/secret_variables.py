@@ -16,8 +16,13 @@ from stepdown import inventory
 from stepdown.errors import sentence
 from stepdown.strict_yaml import load
 
-# A secret is needed on a host where this other variable is given; a role that gains a secret says so here.
-NEEDED_WITH = {"mcp_stack_zen_api_key": "mcp_stack_zen_endpoint"}
+# A secret is needed on a host where this other variable is given, or, with None, nowhere: a server does without it. A
+# role that gains a secret says so here.
+NEEDED_WITH: dict[str, str | None] = {
+    "mcp_stack_zen_api_key": "mcp_stack_zen_endpoint",
+    "mcp_stack_github_token": None,
+    "mcp_stack_github_app_private_key": "mcp_stack_github_app_id",
+}
 VAULT = ".venv/bin/ansible-vault"
 SOPS = ".venv/bin/sops"
 WHERE = ("*", "group_vars/**/*", "host_vars/**/*")  # files of an inventory that can give a variable
@@ -37,7 +42,7 @@ class Secret:
 
     name: str
     description: str
-    needed_with: str  # the variable that makes it needed, or empty: always
+    needed_with: str | None  # the variable that makes it needed; empty: always, None: never
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def examine(root: Path, name: str, secrets: Iterable[Secret]) -> list[Finding]:
     for secret in secrets:
         expressions = {
             "given": _given(secret.name),
-            "needed": _given(secret.needed_with) if secret.needed_with else "true",
+            "needed": _given(secret.needed_with) if secret.needed_with else str(secret.needed_with is not None),
         }
         for answer in inventory.ask(root, name, expressions):
             values = answer.values
@@ -136,6 +141,8 @@ def line(finding: Finding) -> str:
         state = "set"
     elif finding.needed:
         state = f"MISSING, and {finding.secret.needed_with or 'the role'} needs it"
+    elif finding.secret.needed_with is None:
+        state = "not set, and not needed"
     else:
         state = f"not set, and not needed while {finding.secret.needed_with} is empty"
     return f"{finding.host}: {finding.secret.name}: {state}"

@@ -21,7 +21,7 @@ def require_text(given: Mapping[str, object]) -> None:
 def put(home: Home, name: str, value: str) -> bool:
     """Write the secret `name` (zen/api_key); whether it differed. Its value is told to nobody."""
     path = _path(home, name)
-    if path.is_file() and path.read_text(encoding="utf-8") == value:
+    if path.is_file() and path.read_bytes() == value.encode():  # a text's line ends would be made alike
         return False
     home.make_directory(path.parent, 0o700)
     home.write(path, value, 0o400)

@@ -77,6 +77,9 @@ def test_a_role_first_refuses_variables_that_it_does_not_know(role: str) -> None
 
 
 def test_the_scenario_that_prints_everything_carries_a_secret() -> None:
-    """Else the search for the canary in its output could not fail."""
+    """Every secret of the role: else the search for the canary in its output could not fail."""
     given = _yaml("molecule/mcp_stack_alternative/molecule.yml")["provisioner"]["inventory"]["group_vars"]["stack"]
-    assert "${STEPDOWN_CANARY" in given["mcp_stack_zen_api_key"]
+    options = _yaml("roles/mcp_stack/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    secrets = [name for name, option in options.items() if option.get("no_log")]
+    assert secrets == [name for name in secrets if "${STEPDOWN_CANARY" in given[name]]
+    assert "mcp_stack_zen_api_key" in secrets

@@ -8,6 +8,12 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+SECRETS = {
+    "zen/api_key": "mcp_stack_zen_api_key",
+    "github/token": "mcp_stack_github_token",
+    "github/app_private_key": "mcp_stack_github_app_private_key",
+    "github/ca": "mcp_stack_github_ca",
+}
 CALL = """
 import json, sys, urllib.request
 home, port, server, method, parameters = sys.argv[1:]
@@ -63,8 +69,9 @@ def test_secrets_are_for_the_servers_alone(host: Host, variables: dict[str, Any]
     """Owned by the unprivileged user of the containers, readable by nobody else."""
     folder = f"{variables['mcp_stack_home']}/secrets"
     assert (0o700, 10001) == (host.file(folder).mode, host.file(folder).uid)
-    key = host.file(f"{folder}/servers/zen/api_key")
-    assert bool(variables["mcp_stack_zen_api_key"]) == key.exists
-    if key.exists:
-        assert (0o400, 10001) == (key.mode, key.uid)
-        assert variables["mcp_stack_zen_api_key"] == key.content_string
+    for name, variable in SECRETS.items():
+        secret = host.file(f"{folder}/servers/{name}")
+        assert bool(variables[variable]) == secret.exists
+        if secret.exists:
+            assert (0o400, 10001) == (secret.mode, secret.uid)
+            assert variables[variable] == secret.content_string
