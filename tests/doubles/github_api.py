@@ -6,9 +6,7 @@ GitHub App installation". Its CA is made at run time and is of this object alone
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import ipaddress
 import json
 import re
 import ssl
@@ -24,12 +22,27 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import jwt
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-REPOSITORY = "/repos/octo-org/hello"
-HEAD = "c0ffee" + "0" * 34
+from tests.doubles import github_repository as there
+from tests.doubles.github_repository import (
+    CHANGED,
+    CHECK,
+    COMMIT,
+    COMMITS,
+    DIFF,
+    FILES,
+    HEAD,
+    HELLO,
+    ISSUES,
+    LABEL,
+    PERSON,
+    REPOSITORY,
+    STATES,
+)
+from tests.doubles.tls import certificate
+
 APP, INSTALLATION = "424242", "77"
 
 
@@ -130,7 +143,7 @@ class GitHubApi:
         self._server = Server((address, port), Handler)
         self.port = int(self._server.server_address[1])
         self.url = f"https://{names[0]}:{self.port}"
-        self.ca, chain = _certificate(names)
+        self.ca, chain = certificate(names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(chain)
@@ -202,8 +215,8 @@ class GitHubApi:
         if asked.query.get("ref") not in (None, "main", "refs/heads/main", HEAD):
             return error(404, f"No commit found for the ref {asked.query['ref']}")
         if path in FILES:
-            return Answer(body=_file(self.url, path))
-        entries = [_entry(self.url, name) for name in FILES if name.startswith(f"{path}/" if path else "")]
+            return Answer(body=there.file(self.url, path))
+        entries = [there.entry(self.url, name) for name in FILES if name.startswith(f"{path}/" if path else "")]
         return Answer(body=entries) if entries else error(404, "Not Found")
 
     def _pull(self, asked: Asked, number: str) -> Answer:
@@ -211,19 +224,19 @@ class GitHubApi:
             return error(404, "Not Found")
         if asked.headers["accept"].endswith(".diff"):
             return Answer(body=DIFF.encode(), headers={"Content-Type": "text/plain"})
-        return Answer(body={**_pull(7), **(asked.body or {})})
+        return Answer(body={**there.pull(7), **(asked.body or {})})
 
     def _opened(self, asked: Asked) -> Answer:
         if asked.method == "GET":
-            return Answer(body=[_pull(7)])
+            return Answer(body=[there.pull(7)])
         if asked.body["head"] == asked.body["base"]:
             wrong = {"resource": "PullRequest", "code": "custom", "message": "No commits between main and main"}
             return error(422, "Validation Failed", errors=[wrong])
-        return Answer(201, {**_pull(8), **asked.body})
+        return Answer(201, {**there.pull(8), **asked.body})
 
     def _issues(self, asked: Asked) -> Answer:
         if asked.method == "POST":
-            return Answer(201, {**_issue(9), **asked.body})
+            return Answer(201, {**there.issue(9), **asked.body})
         states = {"open": ("open",), "closed": ("closed",)}.get(asked.query.get("state", "open"), ("open", "closed"))
         return Answer(body=[issue for issue in ISSUES if issue["state"] in states])
 
@@ -253,7 +266,7 @@ class GitHubApi:
         if "nobody" in asked.body["reviewers"]:
             return error(422, "Reviews may only be requested from collaborators.")
         people = [{**PERSON, "login": name} for name in asked.body["reviewers"]]
-        return Answer(201, {**_pull(int(number)), "requested_reviewers": people})
+        return Answer(201, {**there.pull(int(number)), "requested_reviewers": people})
 
 
 def secrets_like(text: str) -> str:
@@ -277,86 +290,6 @@ def _paged(url: str, asked: Asked, answer: Answer) -> Answer:
         where = f"{url}{asked.path}"
         links = {"Link": f'<{where}?{following}>; rel="next", <{where}?{last}>; rel="last"'}
     return Answer(200, {**document, key: part} if key else part, {**answer.headers, **links})
-
-
-def _links(path: str) -> dict[str, str]:
-    return {"url": f"https://api.example{path}", "html_url": f"https://github.example{path}", "node_id": "MDQ6"}
-
-
-PERSON = {"login": "octocat", "id": 1, "avatar_url": "https://avatars.example/1", **_links("/octocat")}
-OWNER = {**PERSON, "login": "octo-org", "id": 2}
-HELLO = {
-    "id": 1296269, "name": "hello", "full_name": "octo-org/hello", "owner": OWNER, "private": False, "fork": False,
-    "description": "Says hello", "language": "Python", "stargazers_count": 80, "forks_count": 9, "archived": False,
-    "open_issues_count": 3, "default_branch": "main", "topics": ["hello"], "size": 108,
-    "forks_url": "https://api.example/forks", **_links("/octo-org/hello"),
-}  # fmt: skip
-FILES = {
-    "README.md": b"# hello\n\nSays hello.\n",
-    "src/hello.py": 'print("höllo")\n'.encode(),
-    "src/a file & more?.txt": b"spaces\n",
-    "logo.png": b"\x89PNG\r\n\x1a\n\x00\xff",
-    "big.bin": b"",
-}
-BIG = 5_000_000
-DIFF = "diff --git a/README.md b/README.md\n--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-# hallo\n+# hello\n"
-LABEL = {"id": 5, "name": "bug", "color": "f00", "default": True, "description": "Wrong", **_links("/labels/bug")}
-COMMIT = {
-    "sha": HEAD, "author": PERSON, "committer": PERSON, "parents": [], **_links(f"/commit/{HEAD}"),
-    "commit": {"message": "Say hello", "author": {"name": "Octo", "date": "2026-01-01T00:00:00Z"}},
-}  # fmt: skip
-COMMITS = [COMMIT, *({**COMMIT, "sha": f"{number:040x}"} for number in range(1, 5))]
-CHANGED = {
-    "filename": "README.md",
-    "status": "modified",
-    "additions": 1,
-    "patch": "@@ -1 +1 @@",
-    "raw_url": "https://x",
-}
-CHECK = {"id": 3, "name": "test", "status": "completed", "conclusion": "success", "details_url": "https://ci.example"}
-STATES = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
-
-
-def _file(url: str, path: str) -> dict[str, Any]:
-    content = FILES[path]
-    big = path == "big.bin"
-    return {
-        **_entry(url, path),
-        "size": BIG if big else len(content),
-        "encoding": "none" if big else "base64",
-        "content": "" if big else base64.encodebytes(content).decode(),
-    }
-
-
-def _entry(url: str, path: str) -> dict[str, Any]:
-    where = f"{url}{REPOSITORY}/contents/{path}"
-    sha = hashlib.sha1(FILES[path], usedforsecurity=False).hexdigest()
-    return {"type": "file", "name": path.rpartition("/")[2], "path": path, "sha": sha, "size": len(FILES[path]),
-            "git_url": where, "download_url": where, **_links(f"/octo-org/hello/blob/main/{path}")}  # fmt: skip
-
-
-def _issue(number: int, state: str = "open", **more: Any) -> dict[str, Any]:
-    return {
-        "number": number, "title": f"Issue {number}", "body": "Words", "state": state, "user": PERSON,
-        "labels": [LABEL], "assignees": [PERSON], "comments": 1, "created_at": "2026-01-01T00:00:00Z", **more,
-        **_links(f"/octo-org/hello/issues/{number}"),
-    }  # fmt: skip
-
-
-def _pull(number: int) -> dict[str, Any]:
-    head = {"label": "octo-org:topic", "ref": "topic", "sha": HEAD, "user": OWNER, "repo": HELLO}
-    base = {**head, "label": "octo-org:main", "ref": "main"}
-    return {
-        **_issue(number),
-        "title": f"Pull {number}",
-        "head": head,
-        "base": base,
-        "draft": False,
-        "_links": {"self": {}},
-    }
-
-
-ISSUES = [_issue(1), _issue(2, "closed"), _issue(7, pull_request={"url": "https://x"}), _issue(3), _issue(4)]
 
 
 def _same(document: Any) -> Callable[..., Answer]:
@@ -400,30 +333,3 @@ ROUTES: tuple[tuple[str, Callable[..., Answer]], ...] = (
     ),
     (r"/repos/octo-org/away/commits", lambda *_: Answer(301, {}, {"Location": "https://elsewhere.example/"})),
 )
-
-
-def _certificate(names: tuple[str, ...]) -> tuple[str, str]:
-    """A CA as PEM, and a certificate of it for `names` with its key as PEM; for a day."""
-    now = datetime.now(UTC)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a GitHub for tests")])
-
-    def begin(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        began, ends = now - timedelta(hours=1), now + timedelta(days=1)
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(ca_name).public_key(public)
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(began).not_valid_after(ends)
-
-    authority = begin(ca_name, ca_key.public_key()).add_extension(x509.BasicConstraints(True, None), critical=True)
-    leaf = begin(x509.Name([]), key.public_key()).add_extension(
-        x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=True
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    ca, signed = (one.sign(ca_key, hashes.SHA256()).public_bytes(pem).decode() for one in (authority, leaf))
-    return ca, signed + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode()
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)

@@ -239,13 +239,10 @@ def _no_connection(url: str, error: httpx2.TransportError) -> str:
 
 def _trust(settings: Settings) -> ssl.SSLContext:
     """The system's CAs, and those of the file `ca`."""
-    context = ssl.create_default_context()
+    context, file = ssl.create_default_context(), settings.secrets / "ca"
     try:
-        context.load_verify_locations(cadata=(settings.secrets / "ca").read_text(encoding="ascii"))
-    except FileNotFoundError:
-        pass
+        if file.exists():
+            context.load_verify_locations(cadata=file.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:  # an SSLError is an OSError
-        raise StartError(
-            f"{settings.secrets / 'ca'}: holds no certificates in PEM form ({type(error).__name__})"
-        ) from error
+        raise StartError(f"{file}: holds no certificates in PEM form ({type(error).__name__})") from error
     return context

@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from github_mcp.answers import slim
-from github_mcp.arguments import AddIssueComment, IssueRead, IssueWrite, ListIssues, SearchIssues, cursor_query
+from github_mcp.arguments import IssueRead, ListIssues, SearchIssues, cursor_query
 from github_mcp.client import GitHub
 from github_mcp.repositories import page, picked
+from github_mcp.writing import AddIssueComment, IssueWrite
 
 ORDERS = {"CREATED_AT": "created", "UPDATED_AT": "updated", "COMMENTS": "comments"}
 LISTS = {"get_comments": "comments", "get_sub_issues": "sub_issues", "get_labels": "labels"}

@@ -6,18 +6,15 @@ from typing import Any
 
 from github_mcp.answers import slim
 from github_mcp.arguments import (
-    CreatePullRequest,
     ListPullRequests,
-    MergePullRequest,
     OnPull,
     PullRequestRead,
-    PullRequestReviewWrite,
     SearchPullRequests,
-    UpdatePullRequest,
 )
 from github_mcp.client import DIFF, GitHub
 from github_mcp.refused import RefusedError
 from github_mcp.repositories import page
+from github_mcp.writing import CreatePullRequest, MergePullRequest, PullRequestReviewWrite, UpdatePullRequest
 
 LISTS = {"get_files": "files", "get_review_comments": "comments", "get_reviews": "reviews"}
 PENDING = "PENDING"

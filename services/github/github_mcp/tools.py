@@ -14,7 +14,7 @@ from mcp_host.errors import sentence
 from mcp_host.schemas import problems
 from pydantic import BaseModel, ValidationError
 
-from github_mcp import arguments, issues, pulls, repositories
+from github_mcp import arguments, issues, pulls, repositories, writing
 from github_mcp.arguments import schema_of
 from github_mcp.client import GitHub
 from github_mcp.refused import RefusedError
@@ -99,28 +99,28 @@ TOOLS = {
         pulls.search_pull_requests,
     ),
     "issue_write": _Tool(
-        arguments.IssueWrite, "Open or change an issue", "Open an issue, or change, close or reopen one.",
+        writing.IssueWrite, "Open or change an issue", "Open an issue, or change, close or reopen one.",
         issues.issue_write, writes=True, destructive=True,
     ),
     "add_issue_comment": _Tool(
-        arguments.AddIssueComment, "Comment on an issue", "Comment on or react to an issue or a pull request.",
+        writing.AddIssueComment, "Comment on an issue", "Comment on or react to an issue or a pull request.",
         issues.add_issue_comment, writes=True,
     ),
     "create_pull_request": _Tool(
-        arguments.CreatePullRequest, "Open a pull request", "Open a pull request between two branches that exist.",
+        writing.CreatePullRequest, "Open a pull request", "Open a pull request between two branches that exist.",
         pulls.create_pull_request, writes=True,
     ),
     "update_pull_request": _Tool(
-        arguments.UpdatePullRequest, "Change a pull request",
+        writing.UpdatePullRequest, "Change a pull request",
         "Change title, text, base or reviewers of a pull request; close or reopen it.",
         pulls.update_pull_request, writes=True, destructive=True, idempotent=True,
     ),
     "merge_pull_request": _Tool(
-        arguments.MergePullRequest, "Merge a pull request", "Merge a pull request into its base.",
+        writing.MergePullRequest, "Merge a pull request", "Merge a pull request into its base.",
         pulls.merge_pull_request, writes=True, destructive=True,
     ),
     "pull_request_review_write": _Tool(
-        arguments.PullRequestReviewWrite, "Review a pull request",
+        writing.PullRequestReviewWrite, "Review a pull request",
         "Make a review, submit the pending one or delete it.",
         pulls.pull_request_review_write, writes=True, destructive=True,
     ),

@@ -12,7 +12,8 @@ import yaml
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from tests.doubles.github_api import BIG, DIFF, HEAD, GitHubApi
+from tests.doubles.github_api import GitHubApi
+from tests.doubles.github_repository import BIG, DIFF, HEAD
 from tests.unit.github.conftest import Serve
 
 pytestmark = pytest.mark.anyio
