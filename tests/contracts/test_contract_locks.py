@@ -120,10 +120,11 @@ def test_tests_and_containers_run_the_same_version(locks: Mapping[str, list[Pin]
 
 
 def test_packages_that_share_an_interpreter_have_one_version(locks: Mapping[str, list[Pin]]) -> None:
-    """heimdall runs inside the MCP host, from an environment that holds both."""
-    host = {pin.name: pin.version for pin in locks["services/mcp_host/requirements.txt"]}
+    """heimdall and github run inside the MCP host, from one environment that holds them all: heimdall's."""
     heimdall = {pin.name: pin.version for pin in locks["services/heimdall/requirements.txt"]}
-    assert host == {name: heimdall.get(name) for name in host}
+    for name in ("mcp_host", "github"):
+        other = {pin.name: pin.version for pin in locks[f"services/{name}/requirements.txt"]}
+        assert other == {package: heimdall.get(package) for package in other}
 
 
 def test_a_server_of_the_catalogue_is_the_one_of_its_lock(catalog: Catalog, root: Path) -> None:

@@ -64,8 +64,7 @@ class Answer:
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    delay_seconds: float = 0  # before it is sent
-    cut: bool = False  # end the connection instead
+    silent_seconds: float | None = None  # say nothing for so long, then end the connection
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Answer:
@@ -104,12 +103,11 @@ class GitHubApi:
                 asked = Asked(self.command, parts.path, query, headers, json.loads(body) if body else None)
                 api.requests.append(asked)
                 answer = api.scripted.popleft() if api.scripted else api.answer(asked)
-                if answer.delay_seconds:
-                    time.sleep(answer.delay_seconds)
-                if answer.cut:
+                if answer.silent_seconds is None:
+                    self._send(asked, answer)
+                else:
+                    time.sleep(answer.silent_seconds)
                     self.close_connection = True
-                    return
-                self._send(asked, answer)
 
             do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - names of the base class
 

@@ -36,6 +36,13 @@ class Response:
         except ValueError:
             raise RefusedError(f"{what}: GitHub answered {self.status} with something that is not JSON") from None
 
+    def record(self, what: str) -> dict[str, Any]:
+        """Its JSON object. Raises RefusedError when it is none."""
+        document = self.document(what)
+        if not isinstance(document, dict):
+            raise RefusedError(f"{what}: GitHub answered {self.status} with something that is no JSON object")
+        return document
+
     @property
     def next_query(self) -> dict[str, str]:
         """`page` and `after` of the next page; empty on the last one."""

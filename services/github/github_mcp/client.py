@@ -188,7 +188,7 @@ class GitHub:
             response = await self._send(request, app.statement(self._now()))
             if response.status != 201:
                 raise RefusedError(refusal(response, f"GitHub App {app.id}, installation {app.installation}"))
-            granted = response.document(request.what)
+            granted = response.record(request.what)
             try:
                 token, expires = str(granted["token"]), datetime.fromisoformat(granted["expires_at"]).timestamp()
             except (KeyError, TypeError, ValueError):

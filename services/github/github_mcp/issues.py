@@ -42,20 +42,20 @@ async def issue_read(github: GitHub, asked: IssueRead) -> dict[str, Any]:
     if asked.method in LISTS:
         return page(await github.get(f"{asked.at}/{LISTS[asked.method]}", asked.paging), asked.method)
     path = f"{asked.at}/parent" if asked.method == "get_parent" else asked.at
-    return dict(slim((await github.get(path)).document("issue_read")))
+    return dict(slim((await github.get(path)).record("issue_read")))
 
 
 async def issue_write(github: GitHub, asked: IssueWrite) -> dict[str, Any]:
     body = asked.model_dump(include=set(IssueWrite.model_fields) - {"owner", "repo", "method", "issue_number"})
     method, path = ("POST", "") if asked.method == "create" else ("PATCH", f"/{asked.issue_number}")
-    return dict(slim((await github.write(method, f"{asked.root}/issues{path}", body)).document("issue_write")))
+    return dict(slim((await github.write(method, f"{asked.root}/issues{path}", body)).record("issue_write")))
 
 
 async def add_issue_comment(github: GitHub, asked: AddIssueComment) -> dict[str, Any]:
     at, done = f"{asked.root}/issues/{asked.issue_number}", {}
     if asked.body:
-        done["comment"] = slim((await github.write("POST", f"{at}/comments", {"body": asked.body})).document(at))
+        done["comment"] = slim((await github.write("POST", f"{at}/comments", {"body": asked.body})).record(at))
     if asked.reaction:
         reacted = await github.write("POST", f"{at}/reactions", {"content": asked.reaction})
-        done["reaction"] = slim(reacted.document(at))
+        done["reaction"] = slim(reacted.record(at))
     return done

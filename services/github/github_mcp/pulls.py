@@ -39,18 +39,18 @@ async def pull_request_read(github: GitHub, asked: PullRequestRead) -> dict[str,
         return page(await github.get(f"{asked.root}/issues/{asked.pull_number}/comments", asked.paging), method)
     if method == "get_diff":
         return (await github.get(asked.at, accept=DIFF)).body.decode(errors="replace")
-    pull = (await github.get(asked.at)).document(method)
+    pull = (await github.get(asked.at)).record(method)
     if method == "get":
         return dict(slim(pull))
     head = f"{asked.root}/commits/{pull['head']['sha']}"
     if method == "get_check_runs":
         return page(await github.get(f"{head}/check-runs", asked.paging), method, key="check_runs")
-    return dict(slim((await github.get(f"{head}/status", asked.paging)).document(method)))
+    return dict(slim((await github.get(f"{head}/status", asked.paging)).record(method)))
 
 
 async def create_pull_request(github: GitHub, asked: CreatePullRequest) -> dict[str, Any]:
     body = asked.model_dump(exclude={"owner", "repo", "reviewers"})
-    pull = (await github.write("POST", f"{asked.root}/pulls", body)).document("create_pull_request")
+    pull = (await github.write("POST", f"{asked.root}/pulls", body)).record("create_pull_request")
     path = f"{asked.root}/pulls/{pull['number']}"
     return await _with_reviewers(github, path, pull, asked.reviewers, f"pull request {pull['number']} is open")
 
@@ -58,15 +58,15 @@ async def create_pull_request(github: GitHub, asked: CreatePullRequest) -> dict[
 async def update_pull_request(github: GitHub, asked: UpdatePullRequest) -> dict[str, Any]:
     body = asked.model_dump(exclude={"owner", "repo", "pull_number", "reviewers"}, exclude_none=True)
     if body:
-        pull = (await github.write("PATCH", asked.at, body)).document("update_pull_request")
+        pull = (await github.write("PATCH", asked.at, body)).record("update_pull_request")
     else:
-        pull = (await github.get(asked.at)).document("update_pull_request")
+        pull = (await github.get(asked.at)).record("update_pull_request")
     return await _with_reviewers(github, asked.at, pull, asked.reviewers, "the rest of the change is made")
 
 
 async def merge_pull_request(github: GitHub, asked: MergePullRequest) -> dict[str, Any]:
     body = asked.model_dump(exclude={"owner", "repo", "pull_number"})
-    return dict(slim((await github.write("PUT", f"{asked.at}/merge", body)).document("merge_pull_request")))
+    return dict(slim((await github.write("PUT", f"{asked.at}/merge", body)).record("merge_pull_request")))
 
 
 async def pull_request_review_write(github: GitHub, asked: PullRequestReviewWrite) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def pull_request_review_write(github: GitHub, asked: PullRequestReviewWrit
         response = await github.write("POST", f"{asked.at}/reviews/{await _pending(github, asked)}/events", said)
     else:
         response = await github.write("DELETE", f"{asked.at}/reviews/{await _pending(github, asked)}", {})
-    return dict(slim(response.document("pull_request_review_write")))
+    return dict(slim(response.record("pull_request_review_write")))
 
 
 async def _pending(github: GitHub, asked: OnPull) -> int:
@@ -101,7 +101,7 @@ async def _with_reviewers(
         teams = [name.partition("/")[2] for name in reviewers if "/" in name]
         body = {"reviewers": people, "team_reviewers": teams}
         try:
-            pull = (await github.write("POST", f"{path}/requested_reviewers", body)).document(path)
+            pull = (await github.write("POST", f"{path}/requested_reviewers", body)).record(path)
         except RefusedError as error:
             raise RefusedError(f"{done}, but its reviewers are not asked: {error}") from error
     return dict(slim(pull))

@@ -49,7 +49,7 @@ def picked(item: Mapping[str, Any], fields: Iterable[str] | None) -> dict[str, A
 
 
 async def get_me(github: GitHub, _: Nothing) -> dict[str, Any]:
-    return dict(slim((await github.get("/user")).document("get_me")))
+    return dict(slim((await github.get("/user")).record("get_me")))
 
 
 async def get_server_status(github: GitHub, _: Nothing) -> dict[str, Any]:
@@ -81,6 +81,7 @@ async def get_file_contents(github: GitHub, asked: GetFileContents) -> dict[str,
     document = response.document("get_file_contents")
     if isinstance(document, list):
         return {"items": slim(document)}
+    document = response.record("get_file_contents")
     if document.get("type") != "file":  # a submodule, or a symbolic link out of the repository
         return dict(slim(document))
     if document.get("encoding") != "base64":
@@ -110,7 +111,7 @@ async def list_commits(github: GitHub, asked: ListCommits) -> dict[str, Any]:
 
 async def get_commit(github: GitHub, asked: GetCommit) -> dict[str, Any]:
     answered = await github.get(f"{asked.root}/commits/{asked.escaped}", asked.paging)
-    commit = dict(slim(answered.document("get_commit")))
+    commit = dict(slim(answered.record("get_commit")))
     if not asked.include_diff:
         return {key: value for key, value in commit.items() if key not in ("files", "stats")}
     return {**commit, "next_page": answered.next_page}  # of its files

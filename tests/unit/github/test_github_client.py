@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ ERRORS: list[tuple[str, list[Answer], str, int]] = [
     ("5xx twice", [error(502, "Bad gateway"), Answer(503, b"<html>")], "GitHub itself failed (503)", TWICE),
     ("no JSON", [Answer(200, b"<html>")], "GitHub answered 200 with something that is not JSON", 1),
     ("no list", [Answer(200, "text")], "GitHub answered something else than a list", 1),
-    ("a cut connection", [Answer(cut=True)], "the connection broke (RemoteProtocolError)", 1),
+    ("a cut connection", [Answer(silent_seconds=0)], "the connection broke (RemoteProtocolError)", 1),
     ("a redirect to elsewhere", [Answer(301, {"message": "Moved"}, {"Location": "https://elsewhere.example/"})],
      "has moved (301: Moved); ask for it by its new name", 1),
     ("a redirect without end", [Answer(302, {}, {"Location": "{url}/user"})] * 3, "has moved (302)", 3),
@@ -72,7 +73,7 @@ async def test_an_error_is_a_sentence(
     """It names the request, says what is wrong and what to do, and never the token."""
     for answer in answers:
         headers = {name: value.replace("{url}", api.url) for name, value in answer.headers.items()}
-        api.scripted.append(Answer(answer.status, answer.body, headers, answer.delay_seconds, answer.cut))
+        api.scripted.append(replace(answer, headers=headers))
     async with serve() as client:
         words = await _refused(client)
     assert said in words
@@ -80,11 +81,19 @@ async def test_an_error_is_a_sentence(
     assert asked == len(api.requests)
 
 
+async def test_what_should_be_an_object_and_is_none_is_told(serve: Serve, api: GitHubApi) -> None:
+    """No traceback, whatever stands between this server and GitHub."""
+    api.scripted.append(Answer(200, ["text"]))
+    async with serve() as client:
+        words = text_of(await client.call_tool("get_me", {}))
+    assert "get_me: GitHub answered 200 with something that is no JSON object" == words
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (error(500, "Oops"), "GitHub itself failed (500: Oops); whether it took effect is unknown"),
-        (Answer(cut=True), "the connection broke (RemoteProtocolError); whether it took effect is unknown"),
+        (Answer(silent_seconds=0), "the connection broke (RemoteProtocolError); whether it took effect is unknown"),
         (error(429, "Slow down", {"Retry-After": "1"}), "Try again in 1 s"),
     ],
 )
@@ -136,7 +145,7 @@ async def test_an_answer_that_takes_too_long_is_told(
 ) -> None:
     """With the time; of a write it is said that nobody knows."""
     monkeypatch.setattr(module, "TIMEOUT", module.httpx2.Timeout(0.2, connect=5))
-    api.scripted.extend([Answer(200, [], delay_seconds=1), Answer(201, {}, delay_seconds=1)])
+    api.scripted.extend([Answer(silent_seconds=1)] * 2)
     async with serve(**WRITING) as client:
         assert f"{COMMITS}: no answer within 0.2 s" == await _refused(client)
         words = await _refused(client, "issue_write", method="create", title="T")
