@@ -16,14 +16,15 @@ import yaml
 from stepdown.catalog import Catalog
 from stepdown.render.agent import plan_facts
 from stepdown.render.compose import edge_compose, plan_compose
+from stepdown.render.egress import egress_bootstrap
 from stepdown.render.gateway import bootstrap, plan_gateway, route_configuration
 from stepdown.resolve import deployable
 
 HEADER = "# Generated from catalog/ by 'invoke bundle'. Do not edit.\n"
 README = """
 The bundles: for each plan that can be deployed its compose file, its gateway routes and clusters, and what the host
-agent knows of it; `edge/` is the gateway. JSON files have no room for the header above, but it holds for them too.
-How they are used by hand, with no Python at all, stands in the README of the repository.
+agent knows of it; `edge/` is the gateway and the egress proxy. JSON files have no room for the header above, but it
+holds for them too. How they are used by hand, with no Python at all, stands in the README of the repository.
 """
 # Tests' own compose files live beside the generated ones and are written by hand.
 BY_HAND = ("test",)
@@ -41,12 +42,13 @@ class _Dumper(yaml.SafeDumper):
 
 def render_all(catalog: Catalog) -> dict[str, str]:
     """Every file of compose/ that is generated: path below compose/ to text."""
-    start = _json(bootstrap())
+    edge = {"gateway": _json(bootstrap()), "egress": _json(egress_bootstrap())}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in edge.items()}
     files = {
-        "edge/gateway/bootstrap.json": start,
+        **{f"edge/{name}/bootstrap.json": text for name, text in edge.items()},
         "edge/idle.json": _json(route_configuration([])),
         "README.md": HEADER + README,
-        "edge/compose.yml": _yaml(edge_compose(hashlib.sha256(start.encode()).hexdigest()[:12])),
+        "edge/compose.yml": _yaml(edge_compose(digests)),
     }
     for plan in deployable(catalog):
         folder = f"plan_{plan.name.lower()}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepdown.errors import UsageError, sentence
+from stepdown.shared import EDGE_FOLDERS
 from stepdown.strict_yaml import Node, load
 
 NAME = r"[a-z][a-z0-9-]{0,40}"
@@ -20,6 +21,7 @@ PINNED = (
     r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d+\.\d+\.\d+(-[A-Za-z0-9.-]+)?"
 )
 PINNED_SHAPE = "'stepdown' (our own code), 'pypi:NAME==VERSION' or 'npm:NAME@VERSION' with one exact version"
+RESERVED = (*EDGE_FOLDERS, "nowhere")  # the edge's own containers and addresses
 WORKSPACE = ("none", "read-only", "read-write")
 STATE = ("none", "memory", "disk")
 ISOLATION = ("shared", "token")
@@ -280,6 +282,8 @@ def _plan(name: str, node: Node, servers: Mapping[str, Server]) -> Plan:
     carried: dict[str, str] = {}
     for container, listed in _named(child["containers"]).items():
         containers[container] = tuple(item.choice(tuple(servers)) for item in listed.items())
+        if container in RESERVED:
+            raise listed.wrong("bears a name that Stepdown needs itself; choose another")
         if not containers[container]:
             raise listed.wrong("carries no server; name at least one", tuple(servers))
         for server in containers[container]:

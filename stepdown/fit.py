@@ -40,6 +40,7 @@ def ask(catalog: Catalog, environ: Mapping[str, str], absent: Iterable[str]) -> 
         plans={name: plan_facts(question.imagined(plan)) for name, plan in plans.items()},
         images=question.unbuilt({*absent, *images} - (set(catalog.images) - set(absent))),
         secrets=tuple(name for name, variable in SECRETS.items() if environ.get(variable)),
+        environment={name: environ.get(name, "") for server in catalog.servers.values() for name in server.egress},
     )
 
 

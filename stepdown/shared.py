@@ -5,11 +5,15 @@ from __future__ import annotations
 SLOT_ADDRESSES = 16  # addresses that one release has in the instance's subnet, one for each container name
 GATEWAY_ADDRESS = 2  # host part of the gateway's address; 1 is the bridge
 GATEWAY_PORT = 8080  # Envoy inside its container
+EGRESS_ADDRESS = 3  # host part of the egress proxy's address
+NOWHERE_ADDRESS = 4  # host part of the address that nobody has: containers send there what is for other networks
+EGRESS_PORT = 3128  # the other Envoy inside its container
 FIRST_PLAN = "C"  # of a host that has none, when nobody names one
 CONTAINER_PORT = 8080  # mcp_host inside a container
-GATEWAY_MEMORY_MIB = 256  # limit of the gateway's container
-ENVOY_CONFIG = "/run/envoy/config"  # where the gateway's container sees <home>/run/envoy/config
-ENVOY_ADMIN = "/run/envoy/admin/admin.sock"  # and its admin socket, <home>/run/envoy/admin/admin.sock
+EDGE_MEMORY_MIB = {"gateway": 256, "egress": 128}  # the containers of the edge, and their limits
+EDGE_FOLDERS = {"gateway": "envoy", "egress": "egress"}  # where their files are, below <home>/run
+ENVOY_CONFIG = "/run/envoy/config"  # where a container of the edge sees the files that the agent writes for it
+ENVOY_ADMIN = "/run/envoy/admin/admin.sock"  # and its admin socket
 
 
 DRAIN_SECONDS = 10  # mcp_host lets calls finish that long after TERM

@@ -1,12 +1,14 @@
-"""Starts the Zen MCP server with the models of ZEN_MODELS known to it.
+"""Starts the Zen MCP server with the models of ZEN_MODELS known to it, and with its one way out.
 
 ZEN_MODELS is a comma-separated list of model names of the endpoint CUSTOM_API_URL. The server knows only models that
 its models file lists, so one is written to HOME before it starts; with no endpoint it starts all the same.
 """
 
+import contextlib
+import importlib
 import json
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 CONTEXT_TOKENS = 131072
@@ -28,19 +30,40 @@ def model(name: str) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Write the models file and become the server."""
+def prepare() -> None:
+    """Write the models file, and set what the server reads from its environment when it is imported."""
     home = Path(os.environ["HOME"])
     names = [name.strip() for name in os.environ.get("ZEN_MODELS", "").split(",") if name.strip()]
-    environment = {**os.environ, "LOG_LEVEL": "WARNING", "PAL_WORKSPACE_ROOT": str(home)}
-    if not environment.get("CUSTOM_API_URL"):
-        environment.pop("CUSTOM_API_URL", None)
+    os.environ.update({"LOG_LEVEL": "WARNING", "PAL_WORKSPACE_ROOT": str(home)})
+    if not os.environ.get("CUSTOM_API_URL"):
+        os.environ.pop("CUSTOM_API_URL", None)
     if names:
         models = home / "models.json"
         models.write_text(json.dumps({"models": [model(name) for name in names]}), encoding="utf-8")
-        environment |= {"CUSTOM_MODELS_CONFIG_PATH": str(models), "DEFAULT_MODEL": names[0]}
-    server = Path(sys.executable).with_name("pal-mcp-server")
-    os.execve(server, [str(server)], environment)
+        os.environ.update({"CUSTOM_MODELS_CONFIG_PATH": str(models), "DEFAULT_MODEL": names[0]})
+
+
+def use_the_proxy() -> None:
+    """Let the provider of CUSTOM_API_URL see HTTP_PROXY and HTTPS_PROXY, which it hides from its HTTP client.
+
+    In a container the proxy is the only way to the endpoint. Exits where the server has no such place any more.
+    """
+    provider = importlib.import_module("providers.openai_compatible")
+    if not callable(getattr(provider, "suppress_env_vars", None)):
+        raise SystemExit("launch.py: this pal-mcp-server hides proxies in another way; see providers/openai_compatible")
+    provider.suppress_env_vars = _hide_nothing
+
+
+@contextlib.contextmanager
+def _hide_nothing(*_names: str) -> Iterator[None]:
+    yield
+
+
+def main() -> None:
+    """Become the server."""
+    prepare()
+    use_the_proxy()
+    importlib.import_module("server").run()
 
 
 if __name__ == "__main__":

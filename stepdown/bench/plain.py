@@ -13,9 +13,19 @@ from typing import Any
 
 from stepdown.bench.place import Place
 from stepdown.errors import StepdownError, sentence
-from stepdown.host import gateway, subnets
+from stepdown.host import egress, gateway, subnets
+from stepdown.host.allowance import Allowance
+from stepdown.host.endpoint import endpoints, names_of
 from stepdown.host.instance import Instance
-from stepdown.shared import CONTAINER_PORT, GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
+from stepdown.shared import (
+    CONTAINER_PORT,
+    EDGE_FOLDERS,
+    EGRESS_ADDRESS,
+    GATEWAY_ADDRESS,
+    NOWHERE_ADDRESS,
+    SLOT_ADDRESSES,
+    variable,
+)
 
 RELEASE = "plain"  # stands where the others have the id of a release
 TOKEN_BYTES = 32
@@ -89,17 +99,21 @@ def free_subnet(name: str, listed: Iterable[str]) -> str:
 
 
 def variables(plain: Plain, there: Deployed, bundle: Path, edge: Path, folder: Path, key_given: bool) -> dict[str, Any]:
-    """Every variable of tests/performance/plain; writes the gateway's files and the plan below `folder`.
+    """Every variable of tests/performance/plain; writes the edge's files and the plan below `folder`.
 
     `bundle` and `edge` are folders of compose/. The tokens and the key are made up: no call is sent with them.
     """
     facts = json.loads((bundle / "plan.json").read_text(encoding="utf-8"))
     made = _gateway_files(plain, facts, json.loads((bundle / "gateway.json").read_text(encoding="utf-8")))
+    made |= _egress_files(plain, there, facts)
     made["run/plan/plan.json"] = {"plan": facts["plan"], "since": "", "lost": facts["lost"]}
     files = [
         {"path": "compose.yml", "source": str(bundle / "compose.yml")},
         {"path": "edge/compose.yml", "source": str(edge / "compose.yml")},
-        {"path": "edge/gateway/bootstrap.json", "source": str(edge / "gateway" / "bootstrap.json")},
+        *(
+            {"path": f"edge/{name}/bootstrap.json", "source": str(edge / name / "bootstrap.json")}
+            for name in EDGE_FOLDERS
+        ),
     ]
     for number, (path, content) in enumerate(made.items()):
         source = folder / f"{number}.json"
@@ -133,6 +147,21 @@ def _gateway_files(plain: Plain, facts: Mapping[str, Any], bundle: Mapping[str, 
     }
 
 
+def _egress_files(plain: Plain, there: Deployed, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent's own rules of the egress proxy, at plain's addresses: path to content."""
+    addresses = _addresses(plain, facts)
+    names = {name: names_of(container) for name, container in facts["containers"].items()}
+    rules = egress.rules(
+        Allowance(name, RELEASE, address, names[name], endpoints(names[name], there.environment))
+        for name, address in addresses.items()
+    )
+    resources = {"clusters.json": list(rules.clusters), "listeners.json": [rules.listener]}
+    return {
+        f"run/egress/config/{name}": {"version_info": RELEASE, "resources": listed}
+        for name, listed in resources.items()
+    }
+
+
 def _addresses(plain: Plain, facts: Mapping[str, Any]) -> dict[str, str]:
     containers = facts["containers"].items()
     return {name: plain.instance.address(SLOT_ADDRESSES + container["index"]) for name, container in containers}
@@ -150,8 +179,9 @@ def _secret_files(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _folders(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """What containers mount; Ansible gives missing parents the mode of the first, so the open ones come first."""
-    open_ones = ("edge/gateway", "run/plan", "run/envoy/config/endpoints", "data/workspace")
-    closed = ["run/envoy/admin", "secrets/auth"]
+    open_ones = [*(f"edge/{name}" for name in EDGE_FOLDERS), "run/plan", "run/envoy/config/endpoints"]
+    open_ones += ["run/egress/config", "data/workspace"]
+    closed = [*(f"run/{folder}/admin" for folder in EDGE_FOLDERS.values()), "secrets/auth"]
     closed += [f"secrets/servers/{server}" for server in dict.fromkeys(server for server, _ in _secret_files(facts))]
     closed += [f"data/{server}" for container in facts["containers"].values() for server in container["data"]]
     return [{"path": path, "mode": "0755"} for path in open_ones] + [{"path": path, "mode": "0700"} for path in closed]
@@ -172,6 +202,8 @@ def _environment(plain: Plain, there: Deployed, facts: Mapping[str, Any]) -> dic
         "STEPDOWN_PORT": str(instance.port),
         "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
         "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
+        "STEPDOWN_IP_EGRESS": instance.address(EGRESS_ADDRESS),
+        "STEPDOWN_IP_NOWHERE": instance.address(NOWHERE_ADDRESS),
     }
     values |= {variable("IMAGE", name): image["reference"] for name, image in there.images.items()}
     values |= {variable("IP", name): address for name, address in _addresses(plain, facts).items()}

@@ -59,7 +59,7 @@ def _one(plan: resolve.ResolvedPlan) -> str:
     lines = [f"plan {plan.name}: {plan.plan.summary}", f"memory limit in all: {plan.memory_mib} MiB"]
     for container in plan.containers:
         names = ", ".join(server.name for server in container.servers)
-        reach = ", ".join(container.egress) or "nothing"
+        reach = "; ".join(f"{', '.join(s.egress)} ({s.name})" for s in container.servers if s.egress) or "nothing"
         image = container.image.name if container.image else "none yet"
         lines.append(f"  {container.name}: {names}")
         lines.append(f"    {container.memory_mib} MiB, {container.cpus:g} CPUs, image {image}, may reach: {reach}")

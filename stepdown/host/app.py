@@ -229,7 +229,7 @@ def _converge(home: Home, options: argparse.Namespace) -> int:
 
 def _status(home: Home, options: argparse.Namespace) -> int:
     document = status.status(home)
-    _print(options, document, status.table(document))
+    _print(options, document, status.table(document, status.egress(home)))
     return 0 if status.healthy(document) else 1
 
 

@@ -1,79 +1,101 @@
-"""The gateway's container: as the release has it, started or made anew only when something of it differs."""
+"""The containers of the edge, gateway and egress proxy: as the release has them, made anew only when one differs."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from stepdown.errors import StepdownError
-from stepdown.host import engine, gateway
+from stepdown.host import engine
+from stepdown.host.envoy import Envoy, RefusedError
 from stepdown.host.home import Home
 from stepdown.host.release import Release, load, staged
 from stepdown.host.target import Target
 from stepdown.run import run
-from stepdown.shared import ENVOY_CONFIG
+from stepdown.shared import EDGE_FOLDERS, ENVOY_CONFIG
 
-POLL_SECONDS = 0.05
-DIGEST_DIGITS = 12  # as render/compose.py labels the gateway
-FILES = ("compose.yml", "gateway/bootstrap.json")
+DIGEST_DIGITS = 12  # as bundle.py gives it to render/compose.py for the label
 
 
-def differs(goal: Target, running: tuple[engine.Container, ...]) -> bool:
-    """Whether the gateway is missing, or runs with another image, port or start-up configuration."""
-    found = [c for c in running if c.name == "gateway" and c.running]
-    if not found or found[0].image != goal.release.images["gateway"]["reference"]:
-        return True
-    if f"127.0.0.1:{goal.instance.port}->" not in found[0].ports:
-        return True
-    source = goal.release.path / "edge"
-    # what the container was made with, not what lies on disk: a crash can come between the two
-    digest = hashlib.sha256((source / "gateway" / "bootstrap.json").read_bytes()).hexdigest()[:DIGEST_DIGITS]
-    compose = goal.home.edge / "compose.yml"
-    same_compose = compose.is_file() and compose.read_bytes() == (source / "compose.yml").read_bytes()
-    return found[0].bootstrap != digest or not same_compose
+def differing(goal: Target, running: tuple[engine.Container, ...]) -> tuple[str, ...]:
+    """Those that are missing, or run with another image, port or start-up configuration."""
+    return tuple(name for name in EDGE_FOLDERS if _differs(goal, running, name))
 
 
-def ensure(goal: Target, running: tuple[engine.Container, ...]) -> None:
-    """The gateway as this release has it; Envoy checks a new start-up configuration before it replaces anything."""
-    if not differs(goal, running):
-        return
+def renew(goal: Target, name: str) -> None:
+    """Make one as this release has it; Envoy checks a new start-up configuration before it replaces anything."""
     source, home = goal.release.path / "edge", goal.home
     uid, gid = home.owner()
     mounts = (
         "--volume",
-        f"{source / 'gateway'}:/etc/envoy:ro",
+        f"{source / name}:/etc/envoy:ro",
         "--volume",
-        f"{home.gateway_config}:{ENVOY_CONFIG}:ro",
+        f"{home.envoy_config(name)}:{ENVOY_CONFIG}:ro",
     )
     check = ("/usr/local/bin/envoy", "--mode", "validate", "--config-path", "/etc/envoy/bootstrap.json")
     image = goal.release.images["gateway"]["reference"]
     run((engine.CLIENT, "run", "--rm", "--network", "none", "--user", f"{uid}:{gid}", *mounts, image, *check))
-    _up(home, goal.release)
-    deadline = time.monotonic() + gateway.CONFIRM_SECONDS
-    while True:
-        try:
-            gateway.routes_version(home)
-            return
-        except StepdownError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)  # Envoy makes its admin socket when it is up, and tells nobody
+    _up(home, goal.release, name)
+    Envoy(home, name).wait_until_up()
 
 
 def restore(home: Home, old: Mapping[str, Any]) -> None:
-    """Give the old release its gateway back, if a switch that failed has taken it."""
+    """Give the old release its edge back, where a switch that failed has taken it."""
     release_id = old.get("release")
     if release_id is None or release_id not in staged(home):
         return
     release = load(home, release_id)
-    if any((home.edge / n).read_bytes() != (release.path / "edge" / n).read_bytes() for n in FILES):
-        _up(home, release)
+    taken = [
+        name
+        for name in EDGE_FOLDERS
+        if any(not _same(home.edge / file, release.path / "edge" / file) for file in _files(release, name))
+    ]
+    for name in taken:
+        _up(home, release, name)
 
 
-def _up(home: Home, release: Release) -> None:
-    for name in FILES:
-        home.write(home.edge / name, (release.path / "edge" / name).read_text(encoding="utf-8"))
-    home.admin_socket.unlink(missing_ok=True)
-    engine.up_edge(home, release.env_file)
+@contextlib.contextmanager
+def in_its_own_words(goal: Target, name: str) -> Iterator[None]:
+    """A refusal is told with the line of the container's log that says why."""
+    try:
+        yield
+    except RefusedError as error:
+        found = [c for c in engine.containers(goal.instance.name) if c.name == name]
+        lines = engine.last_words(found[0].id).splitlines() if found else []
+        said = [line for line in lines if "rejected" in line]
+        raise StepdownError(f"{error}. {said[-1] if said else ''}") from error
+
+
+def _differs(goal: Target, running: tuple[engine.Container, ...], name: str) -> bool:
+    files = _files(goal.release, name)
+    if not files:
+        return False  # a release that was staged by an older version has no such container
+    found = [c for c in running if c.name == name and not c.release and c.running]
+    if not found or found[0].image != goal.release.images["gateway"]["reference"]:
+        return True
+    if name == "gateway" and f"127.0.0.1:{goal.instance.port}->" not in found[0].ports:
+        return True
+    compose, bootstrap = files
+    # what the container was made with, not what lies on disk: a crash can come between the two
+    digest = hashlib.sha256((goal.release.path / "edge" / bootstrap).read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    same_compose = _same(goal.home.edge / compose, goal.release.path / "edge" / compose)
+    return found[0].bootstrap != digest or not same_compose
+
+
+def _files(release: Release, name: str) -> tuple[str, ...]:
+    """What makes a container, below `edge/`; nothing where the release does not have it."""
+    bootstrap = f"{name}/bootstrap.json"
+    return ("compose.yml", bootstrap) if (release.path / "edge" / bootstrap).is_file() else ()
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _up(home: Home, release: Release, name: str) -> None:
+    for file in _files(release, name):
+        home.write(home.edge / file, (release.path / "edge" / file).read_text(encoding="utf-8"))
+    engine.up_edge(home, release.env_file, name)

@@ -42,11 +42,11 @@ class Container:
     """A container of the instance, by its labels."""
 
     id: str
-    name: str  # as in the plan: zen, heimdall, gateway …
+    name: str  # as in the plan: zen, heimdall …, or in the edge: gateway, egress
     release: str  # empty for the edge
     running: bool
     image: str
-    bootstrap: str  # the gateway's label: digest of the start-up configuration that it was made with
+    bootstrap: str  # a label of the edge: digest of the start-up configuration that it was made with
     ports: str  # as `docker ps` prints them: 127.0.0.1:8080->8080/tcp
     file: str = ""  # the compose file that it was made from
 
@@ -135,11 +135,10 @@ def up(home: Home, env_file: Path, file: Path, services: Sequence[str]) -> None:
     run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
 
 
-def up_edge(home: Home, env_file: Path) -> None:
-    """Start the gateway, or make it anew when its image or start-up configuration changed."""
-    argv = commands.compose(
-        compose_binary(home), str(env_file), str(home.edge / "compose.yml"), "up", "--detach", "--no-build"
-    )
+def up_edge(home: Home, env_file: Path, name: str) -> None:
+    """Start a container of the edge, or make it anew when its image or start-up configuration changed."""
+    words = ("up", "--detach", "--no-build", name)
+    argv = commands.compose(compose_binary(home), str(env_file), str(home.edge / "compose.yml"), *words)
     run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
 
 

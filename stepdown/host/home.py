@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepdown.errors import StepdownError, sentence
+from stepdown.shared import EDGE_FOLDERS
 
 ROOT_DEPLOYS_AS = 10001  # owner of <home> when root deploys, so that containers never run as uid 0
 FOLDERS = ("releases", "edge", "run", "secrets", "data", "docker", "inbox")  # what the agent, and who calls it, make
@@ -52,13 +53,13 @@ class Home:
     def plan_directory(self) -> Path:
         return self.path / "run" / "plan"
 
-    @property
-    def gateway_config(self) -> Path:
-        return self.path / "run" / "envoy" / "config"
+    def envoy_config(self, name: str) -> Path:
+        """The files that an Envoy of the edge watches, "gateway" or "egress"."""
+        return self.path / "run" / EDGE_FOLDERS[name] / "config"
 
-    @property
-    def admin_socket(self) -> Path:
-        return self.path / "run" / "envoy" / "admin" / "admin.sock"
+    def admin_socket(self, name: str) -> Path:
+        """The admin socket of one of them."""
+        return self.path / "run" / EDGE_FOLDERS[name] / "admin" / "admin.sock"
 
     @property
     def edge(self) -> Path:
@@ -119,11 +120,12 @@ class Home:
             os.chown(self.path, ROOT_DEPLOYS_AS, ROOT_DEPLOYS_AS)
         for path, mode in (
             (self.releases, 0o755),
-            (self.edge / "gateway", 0o755),
             (self.path / "run", 0o755),
             (self.plan_directory, 0o755),
-            (self.gateway_config / "endpoints", 0o755),
-            (self.admin_socket.parent, 0o700),
+            *((self.edge / name, 0o755) for name in EDGE_FOLDERS),
+            *((self.envoy_config(name), 0o755) for name in EDGE_FOLDERS),
+            *((self.admin_socket(name).parent, 0o700) for name in EDGE_FOLDERS),
+            (self.envoy_config("gateway") / "endpoints", 0o755),
             (self.secrets, 0o700),
             (self.auth, 0o700),
             (self.secrets / "servers", 0o700),

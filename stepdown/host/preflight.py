@@ -14,12 +14,12 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from stepdown.errors import UsageError, sentence
-from stepdown.host import engine, subnets
+from stepdown.host import endpoint, engine, subnets
 from stepdown.host.home import Home
 from stepdown.host.instance import Instance, refusals, valid_port
 from stepdown.host.release import Release, identify
 from stepdown.host.survey import Host, survey
-from stepdown.shared import FIRST_PLAN, GATEWAY_MEMORY_MIB
+from stepdown.shared import EDGE_MEMORY_MIB, FIRST_PLAN
 
 PLATFORM = "Linux x86_64"  # what the locks of the images are made for
 DOCKER = (20, 10)  # the oldest engine whose compose and networks are used as tested
@@ -85,6 +85,7 @@ def judge(home: Home, asked: Question, host: Host) -> list[str]:
     found += [*_memory(facts, release, host), *_cpus(facts, host), *_disk(asked, host, absent)]
     found += [*_ports(facts, asked, host), *([] if wrong else _subnet(asked, host))]
     found += [*_secrets(home, facts, asked, host), *_workspace(asked, host)]
+    found += endpoint.refusals(asked.plans.values(), asked.environment)
     if asked.release:
         text = "image {} is not on this host as the release has it. Run: ./run deploy"
         found += [text.format(image["reference"]) for image in absent]
@@ -148,7 +149,7 @@ def _release(home: Home, asked: Question, host: Host) -> str:
 
 
 def _absent(facts: Facts, asked: Question, host: Host) -> list[Mapping[str, Any]]:
-    """The images of the plan and of the gateway that this host lacks."""
+    """The images of the plan and of the edge that this host lacks."""
     names = dict.fromkeys([*(container["image"] for container in facts["containers"].values()), "gateway"])
     wanted = [asked.images[name] for name in names if name in asked.images]
     return [i for i in wanted if not i["id"] or host.images.get(i["reference"]) != i["id"]]
@@ -163,8 +164,8 @@ def _memory(facts: Facts, release: str, host: Host) -> Iterable[str]:
     if host.blind:
         return
     need = sum(container["memory_mib"] for name, container in facts["containers"].items() if name not in there)
-    if not any(c.name == "gateway" for c in host.running):
-        need += GATEWAY_MEMORY_MIB
+    edge = {c.name for c in host.running if not c.release}
+    need += sum(mib for name, mib in EDGE_MEMORY_MIB.items() if name not in edge)
     if need > host.memory_mib:
         yield f"{need} MiB of memory are needed, {host.memory_mib} MiB are available. Run: ./run plan.fit"
 

@@ -10,18 +10,18 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stepdown.errors import StepdownError, UsageError, sentence
-from stepdown.host import engine, server_secrets, tokens
+from stepdown.host import endpoint, engine, server_secrets, tokens
 from stepdown.host.home import Home, read_json, sync_directory
 from stepdown.host.instance import Instance, settle_instance
-from stepdown.shared import GATEWAY_ADDRESS, SLOT_ADDRESSES, variable
+from stepdown.shared import EGRESS_ADDRESS, GATEWAY_ADDRESS, NOWHERE_ADDRESS, SLOT_ADDRESSES, variable
 
 ID_DIGITS = 12
-SLOTS = 14  # releases that can have addresses at once: 14 times 16, after the first 16 for gateway and egress
+SLOTS = 14  # releases that can have addresses at once: 14 times 16, after the first 16 for the edge
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Release:
     slot: int
     images: Mapping[str, Mapping[str, str]]
     plans: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)  # settings that containers see, by deploy-time name
 
     @property
     def env_file(self) -> Path:
@@ -71,7 +72,7 @@ def load(home: Home, release_id: str) -> Release:
         raise StepdownError(sentence(f"release {release_id!r}", "is not staged on this host", known, "./run deploy"))
     path = home.releases / release_id
     data = read_json(path / "release.json")
-    return Release(release_id, path, data["slot"], data["images"], tuple(data["plans"]))
+    return Release(release_id, path, data["slot"], data["images"], tuple(data["plans"]), data["environment"])
 
 
 def staged(home: Home) -> list[str]:
@@ -84,14 +85,14 @@ def staged(home: Home) -> list[str]:
 def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Release, bool]:
     """Unpack a release beside the others and return it, with whether it is new.
 
-    Refuses one whose images are not on the engine.
+    Refuses one whose images are not on the engine, and a setting that should be a URL and is none.
     """
     instance = settle_instance(home, wanted)
     tokens.ensure(home)
     release_id = identify(home, digest(archive), wanted, environment)
     if release_id in staged(home):
         release = load(home, release_id)
-        _write_env(home, instance, release, environment)
+        _write_env(home, instance, release)
         return release, False
     with tempfile.TemporaryDirectory(dir=home.releases, prefix=".staging-") as folder:
         path = Path(folder)
@@ -100,8 +101,9 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         _require_whole(archive, path, manifest["files"])
         _require_images(manifest["images"])
         slot = _free_slot(home)
-        release = Release(release_id, path, slot, manifest["images"], tuple(manifest["plans"]))
-        _write_env(home, instance, release, environment)
+        release = Release(release_id, path, slot, manifest["images"], tuple(manifest["plans"]), environment)
+        _require_urls(release)
+        _write_env(home, instance, release)
         home.write_json(
             path / "release.json", {**manifest, "id": release_id, "slot": slot, "environment": dict(environment)}
         )
@@ -174,7 +176,7 @@ def images_staged(home: Home) -> list[str]:
 
 def refresh_env(home: Home, instance: Instance, release: Release) -> None:
     """Tell a staged release about today's ports and owner of the host."""
-    _write_env(home, instance, release, read_json(release.path / "release.json")["environment"])
+    _write_env(home, instance, release)
 
 
 def point_current(home: Home, release: Release) -> None:
@@ -226,6 +228,12 @@ def _absent(images: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [image["reference"] for image in found]
 
 
+def _require_urls(release: Release) -> None:
+    found = endpoint.refusals((release.facts(plan) for plan in release.plans), release.environment)
+    if found:
+        raise UsageError("; ".join(found))
+
+
 def _free_slot(home: Home) -> int:
     taken = {load(home, release_id).slot for release_id in staged(home)}
     free = [slot for slot in range(SLOTS) if slot not in taken]
@@ -234,7 +242,7 @@ def _free_slot(home: Home) -> int:
     return free[0]
 
 
-def _write_env(home: Home, instance: Instance, release: Release, environment: Mapping[str, str]) -> None:
+def _write_env(home: Home, instance: Instance, release: Release) -> None:
     uid, gid = home.owner()
     values = {
         "STEPDOWN_INSTANCE": instance.name,
@@ -248,12 +256,14 @@ def _write_env(home: Home, instance: Instance, release: Release, environment: Ma
         "STEPDOWN_PORT": str(instance.port),
         "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
         "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
+        "STEPDOWN_IP_EGRESS": instance.address(EGRESS_ADDRESS),
+        "STEPDOWN_IP_NOWHERE": instance.address(NOWHERE_ADDRESS),
     }
     values |= {variable("IMAGE", name): image["reference"] for name, image in release.images.items()}
     for plan in release.plans:
         for name, address in release.addresses(instance, plan).items():
             values[variable("IP", name)] = address
-    values |= environment
+    values |= release.environment
     text = "".join(f"{key}={_quoted(value)}\n" for key, value in values.items())
     if not release.env_file.exists() or release.env_file.read_text(encoding="utf-8") != text:
         home.write(release.env_file, text)

@@ -1,4 +1,4 @@
-"""What is true on this host now: plan, every server, the gateway, the last switch."""
+"""What is true on this host now: plan, every server, the edge, the last switch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stepdown.host import engine
+from stepdown.host.endpoint import endpoints, names_of
 from stepdown.host.handshake import get_json
 from stepdown.host.home import Home
 from stepdown.host.instance import load_instance
-from stepdown.host.release import load
+from stepdown.host.release import Release, load
 from stepdown.host.switch import read_state
-from stepdown.shared import CONTAINER_PORT
+from stepdown.shared import CONTAINER_PORT, EGRESS_ADDRESS, EGRESS_PORT
 
 STATES = ("ready", "starting", "degraded", "lost")
 
@@ -22,7 +23,7 @@ def status(home: Home) -> dict[str, Any]:
     instance = load_instance(home)
     engine.require_engine()
     state = read_state(home)
-    gateway = {"url": f"http://127.0.0.1:{instance.port}", "state": _gateway_state(instance.port)}
+    gateway = {"url": f"http://127.0.0.1:{instance.port}", "state": _edge_state("127.0.0.1", instance.port)}
     empty = {"plan": None, "release": None, "since": None, "by": None, "why": None}
     if state is None:
         return {**empty, "servers": {}, "gateway": gateway, "last_switch": None}
@@ -35,6 +36,9 @@ def status(home: Home) -> dict[str, Any]:
             zip(addresses, pool.map(lambda name: _ready(addresses[name], name in names), addresses), strict=True)
         )
     servers = {name: _server(name, entry["container"], answers) for name, entry in facts["servers"].items()}
+    if egress(home) != "ready":
+        for name in _cut_off(release, facts):
+            servers[name]["state"] = "degraded"
     servers |= {name: {"container": None, "state": "lost", "latency_ms": None} for name in facts["lost"]}
     head = {key: state[key] for key in empty}
     return {**head, "servers": servers, "gateway": gateway, "last_switch": state["last_switch"]}
@@ -44,6 +48,19 @@ def healthy(document: dict[str, Any]) -> bool:
     """Whether every server that the plan carries is ready and the gateway answers."""
     carried = [server for server in document["servers"].values() if server["state"] != "lost"]
     return bool(carried) and all(part["state"] == "ready" for part in (*carried, document["gateway"]))
+
+
+def egress(home: Home) -> str:
+    """Whether the egress proxy is `ready`, with rules in force, or `degraded`."""
+    return _edge_state(load_instance(home).address(EGRESS_ADDRESS), EGRESS_PORT)
+
+
+def _cut_off(release: Release, facts: dict[str, Any]) -> list[str]:
+    """Servers in containers that have somewhere to reach out to, which goes through the proxy alone."""
+    reaching = {
+        name for name, container in facts["containers"].items() if endpoints(names_of(container), release.environment)
+    }
+    return [name for name, entry in facts["servers"].items() if entry["container"] in reaching]
 
 
 def _ready(address: str, running: bool) -> dict[str, Any]:
@@ -66,8 +83,8 @@ def _server(name: str, container: str, answers: dict[str, dict[str, Any]]) -> di
     return {"container": container, "state": state, "latency_ms": found.get("latency_ms")}
 
 
-def _gateway_state(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+def _edge_state(address: str, port: int) -> str:
+    connection = http.client.HTTPConnection(address, port, timeout=3)
     try:
         connection.request("GET", "/healthz")
         return "ready" if connection.getresponse().status == 200 else "degraded"
@@ -77,7 +94,7 @@ def _gateway_state(port: int) -> str:
         connection.close()
 
 
-def table(document: dict[str, Any]) -> str:
+def table(document: dict[str, Any], egress_state: str) -> str:
     """The status for people."""
     if document["plan"] is None:
         return f"nothing is active; gateway {document['gateway']['url']} {document['gateway']['state']}"
@@ -90,6 +107,7 @@ def table(document: dict[str, Any]) -> str:
         latency = "" if server["latency_ms"] is None else f"{server['latency_ms']:g} ms"
         lines.append(f"{name:<22}{server['container'] or '-':<22}{server['state']:<10}{latency}")
     lines.append(f"{'gateway':<22}{document['gateway']['url']:<22} {document['gateway']['state']}")
+    lines.append(f"{'egress':<22}{'the way out':<22} {egress_state}")
     last = document["last_switch"]
     if last:
         lines.append(f"last switch: {last['from'] or 'nothing'} to {last['to']} in {last['seconds']:g} s")

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepdown import commands
 from stepdown.errors import ChangedError, StepdownError, sentence
-from stepdown.host import edge, engine, gateway, journal, preflight, tokens
+from stepdown.host import allowance, edge, egress, engine, gateway, journal, preflight, tokens
 from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
 from stepdown.host.instance import load_instance
@@ -20,7 +20,7 @@ from stepdown.host.proof import prove_all, unproved
 from stepdown.host.release import load, point_current, prune, refresh_env, staged
 from stepdown.host.target import Target, target
 from stepdown.run import run
-from stepdown.shared import GRACE_SECONDS
+from stepdown.shared import EDGE_FOLDERS, GRACE_SECONDS
 
 POLL_SECONDS = 0.05
 KEPT_RELEASES = 3
@@ -66,20 +66,24 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     started = time.monotonic()
     words = {"to": goal.plan, "release": goal.release.id, "from": old.get("plan"), "from_release": old.get("release")}
     journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **words)
-    begun = _missing(goal, running)
+    begun, stale = _missing(goal, running), edge.differing(goal, running)
     try:
+        with _uninterrupted():
+            if "egress" in stale:
+                edge.renew(goal, "egress")
+            _permit(goal, running, _wanted(goal))  # before they start: a server may call out at once
         _start(goal, running, begun)
         proofs = _prove(goal, begun, current=(old.get("plan"), old.get("release")) == (goal.plan, goal.release.id))
     except BaseException as error:
-        _give_up(goal, begun, error, kind, words)
+        _give_up(goal, old, begun, error, kind, words)
         raise
     with _uninterrupted():  # from here on a signal waits: the gateway is changed as a whole, or not at all
         try:
-            edge.ensure(goal, running)
+            if "gateway" in stale:
+                edge.renew(goal, "gateway")
             move(goal, goal.configuration(), goal.version)
         except BaseException as error:
-            edge.restore(goal.home, old)
-            _give_up(goal, begun, error, kind, words)
+            _give_up(goal, old, begun, error, kind, words)
             raise
         seconds = round(time.monotonic() - started, 3)
         try:
@@ -89,8 +93,16 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
             raise ChangedError(sentence(f"plan {goal.plan}", wrong, run="stepdown.pyz converge")) from error
 
 
-def _give_up(goal: Target, begun: list[str], error: BaseException, kind: str, words: dict[str, Any]) -> None:
-    _undo(goal, begun)
+def _give_up(
+    goal: Target, old: dict[str, Any], begun: list[str], error: BaseException, kind: str, words: dict[str, Any]
+) -> None:
+    """Put the edge back, then take away what this switch started; the old plan still has the traffic."""
+    with _uninterrupted():
+        edge.restore(goal.home, old)
+        ids = [c.id for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name in begun]
+        engine.stop_and_remove(ids, GRACE_SECONDS)
+        with contextlib.suppress(StepdownError):  # what is too much lets nobody out: those containers are gone
+            _permit(goal, engine.containers(goal.instance.name), set())
     journal.append(goal.home.journal, "outcome", kind=kind, ok=False, error=_one_line(error), **words)
 
 
@@ -109,13 +121,19 @@ def _prove(goal: Target, begun: list[str], *, current: bool) -> dict[str, Handsh
 
 def move(goal: Target, configuration: gateway.Configuration, version: str) -> None:
     """Move the traffic; a refusal is told in Envoy's own words."""
-    try:
+    with edge.in_its_own_words(goal, "gateway"):
         gateway.activate(goal.home, configuration, version, gateway.clusters_on_disk(goal.home))
-    except gateway.RefusedError as error:
-        found = [c for c in engine.containers(goal.instance.name) if c.name == "gateway"]
-        lines = engine.last_words(found[0].id).splitlines() if found else []
-        said = [line for line in lines if "rejected" in line]
-        raise StepdownError(f"{error}. {said[-1] if said else ''}") from error
+
+
+def _permit(goal: Target, there: tuple[engine.Container, ...], more: set[tuple[str, str]]) -> None:
+    """Let those that are `there`, and `more` by release and name, reach what they may; nobody else anything."""
+    containers = {(c.release, c.name) for c in there if c.release} | more
+    with edge.in_its_own_words(goal, "egress"):
+        egress.enforce(goal.home, egress.rules(allowance.of_containers(goal.home, goal.instance, containers)))
+
+
+def _wanted(goal: Target) -> set[tuple[str, str]]:
+    return {(goal.release.id, name) for name in goal.facts["containers"]}
 
 
 def _finish(
@@ -134,6 +152,7 @@ def _finish(
     _write_plan(goal, since)
     point_current(goal.home, goal.release)
     stopped = _retire(goal, running)
+    _permit(goal, (), _wanted(goal))
     last = (
         {"from": old.get("plan"), "to": goal.plan, "seconds": seconds, "ok": True} if moved else old.get("last_switch")
     )
@@ -198,6 +217,7 @@ def _prepare(goal: Target) -> None:
     if goal.instance.workspace == str(home.data / "workspace"):
         home.make_directory(home.data / "workspace", 0o755)
     gateway.write_idle(home, read_json(goal.release.path / "edge" / "idle.json"))
+    egress.write_idle(home)
     if not (home.plan_directory / "plan.json").exists():
         _write_plan(goal, journal.now())
 
@@ -208,10 +228,13 @@ def settled(goal: Target, running: tuple[engine.Container, ...]) -> bool:
     if not state or (state["plan"], state["release"]) != (goal.plan, goal.release.id):
         return False
     plan = pending(goal)
-    if plan["start"] or plan["stop"] or edge.differs(goal, running):
+    if plan["start"] or plan["stop"] or edge.differing(goal, running):
         return False
     try:
         if gateway.routes_version(goal.home) != goal.version:
+            return False
+        allowed = allowance.of_containers(goal.home, goal.instance, _wanted(goal))
+        if not egress.in_force(goal.home, egress.rules(allowed)):
             return False
         prove_all(goal, patience_seconds=0)
     except StepdownError:
@@ -230,13 +253,6 @@ def _start(goal: Target, running: tuple[engine.Container, ...], missing: list[st
         remnants = [c.id for c in running if c.release == goal.release.id and c.name in missing]
         engine.stop_and_remove(remnants, 0)
         engine.up(goal.home, goal.release.env_file, goal.release.compose_file(goal.plan), missing)
-
-
-def _undo(goal: Target, begun: list[str]) -> None:
-    """Take away what this switch started; the old plan still has the traffic."""
-    with _uninterrupted():
-        ids = [c.id for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name in begun]
-        engine.stop_and_remove(ids, GRACE_SECONDS)
 
 
 def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
@@ -300,8 +316,9 @@ def take_down(home: Home, instance: str) -> list[str]:
         wrong = f"containers are gone, a network is not: {error}"
         raise ChangedError(sentence("down", wrong, run="stepdown.pyz down")) from error
     home.state.unlink(missing_ok=True)
-    if home.gateway_config.is_dir():
-        shutil.rmtree(home.gateway_config)
+    for name in EDGE_FOLDERS:
+        if home.envoy_config(name).is_dir():
+            shutil.rmtree(home.envoy_config(name))
     if journaled:
         journal.append(home.journal, "outcome", kind="down", ok=True)
     return sorted(container.name for container in found)

@@ -41,4 +41,5 @@ def _container(container: Container) -> dict[str, Any]:
         "secrets": {server.name: sorted(server.secrets.values()) for server in container.servers if server.secrets},
         "required_secrets": {s.name: list(s.required_secrets) for s in container.servers if s.required_secrets},
         "environment": sorted(set(container.environment.values())),
+        "egress": list(container.egress),
     }

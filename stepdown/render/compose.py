@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from stepdown.catalog import Server
@@ -10,23 +11,31 @@ from stepdown.resolve import Container, ResolvedPlan
 from stepdown.shared import (
     CONTAINER_PORT,
     DRAIN_SECONDS,
-    GATEWAY_MEMORY_MIB,
+    EDGE_FOLDERS,
+    EDGE_MEMORY_MIB,
+    EGRESS_PORT,
+    ENVOY_ADMIN,
+    ENVOY_CONFIG,
     GATEWAY_PORT,
     GRACE_SECONDS,
     variable,
 )
 
-GATEWAY_SCRATCH_MIB = 16
-GATEWAY_MEMORY = f"{GATEWAY_MEMORY_MIB}m"
-GATEWAY_LIMITS = {"mem_limit": GATEWAY_MEMORY, "memswap_limit": GATEWAY_MEMORY, "cpus": 2.0, "pids_limit": 64}
+EDGE_SCRATCH_MIB = 16
 LABELS = {"stepdown.instance": "${STEPDOWN_INSTANCE}"}
+HOST_ITSELF = "host.docker.internal:host-gateway"  # a model endpoint on the host itself
+# Where programs look for their proxy: most read capitals, curl reads http_proxy in lower case alone.
+PROXY = {
+    **dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), f"http://${{STEPDOWN_IP_EGRESS}}:{EGRESS_PORT}"
+    ),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1"),
+}
 
 
 def plan_compose(plan: ResolvedPlan) -> dict[str, Any]:
     """The compose file of a plan; every container's block depends on that container alone."""
     networks = {"servers": servers_network()}
-    if any(container.egress for container in plan.containers):
-        networks["egress"] = {"name": "${STEPDOWN_INSTANCE}_egress", "labels": LABELS}
     if plan.plan.direct_port:
         networks["door"] = door_network()
     return {
@@ -41,17 +50,19 @@ def container_block(container: Container) -> dict[str, Any]:
     if container.image is None:
         raise ValueError(f"container {container.name}: no image carries its servers")
     networks: dict[str, Any] = {"servers": {"ipv4_address": f"${{{variable('IP', container.name)}}}"}}
-    if container.egress:
-        networks["egress"] = {}
     block: dict[str, Any] = {
         "image": f"${{{variable('IMAGE', container.image.name)}}}",
         "environment": {
             "MCP_HOST_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "MCP_HOST_CONFIG": json.dumps(host_config(container), separators=(",", ":")).replace("$", "$$"),
             **{name: f"${{{source}:-}}" for name, source in container.environment.items()},
+            **(PROXY if container.egress else {}),
         },
         "volumes": _volumes(container),
         "networks": networks,
+        # no foreign name has to be found in here: nothing listens there, so no lookup leaves, and it fails in a second
+        "dns": ["127.0.0.1"],
+        "dns_opt": ["timeout:1", "attempts:1"],
         "mem_limit": f"{container.memory_mib}m",
         "memswap_limit": f"{container.memory_mib}m",
         "cpus": container.cpus,
@@ -65,49 +76,72 @@ def container_block(container: Container) -> dict[str, Any]:
         },
         "labels": {**LABELS, "stepdown.release": "${STEPDOWN_RELEASE}", "stepdown.container": container.name},
     }
-    if container.egress:
-        block["extra_hosts"] = ["host.docker.internal:host-gateway"]  # a model endpoint on the host itself
     if container.direct_port:
         networks["door"] = {}
         block["ports"] = [f"127.0.0.1:${{STEPDOWN_DIRECT_PORT}}:{CONTAINER_PORT}"]
     return {**block, **hardened(container.scratch_mib)}
 
 
-def edge_compose(bootstrap_digest: str) -> dict[str, Any]:
-    """The gateway, in a project of its own: it outlives plans and releases."""
+def edge_compose(bootstraps: Mapping[str, str]) -> dict[str, Any]:
+    """The gateway and the egress proxy, in a project of their own: they outlive plans and releases.
+
+    `bootstraps` are the digests of their start-up configurations.
+    """
     gateway = {
-        "image": "${STEPDOWN_IMAGE_GATEWAY}",
-        "volumes": [
-            "${STEPDOWN_HOME}/edge/gateway:/etc/envoy:ro",
-            "${STEPDOWN_HOME}/run/envoy/config:/run/envoy/config:ro",
-            "${STEPDOWN_HOME}/run/envoy/admin:/run/envoy/admin",
-        ],
+        **_envoy("gateway", GATEWAY_PORT, bootstraps["gateway"]),
         "networks": {"servers": {"ipv4_address": "${STEPDOWN_IP_GATEWAY}"}, "door": {}},
         "ports": [f"127.0.0.1:${{STEPDOWN_PORT}}:{GATEWAY_PORT}"],
-        **GATEWAY_LIMITS,
+    }
+    egress = {
+        **_envoy("egress", EGRESS_PORT, bootstraps["egress"]),
+        "networks": {"servers": {"ipv4_address": "${STEPDOWN_IP_EGRESS}"}, "egress": {}},
+        "extra_hosts": [HOST_ITSELF],
+    }
+    return {
+        "name": "${STEPDOWN_INSTANCE}-edge",
+        "services": {"gateway": gateway, "egress": egress},
+        "networks": {"servers": servers_network(), "door": door_network(), "egress": egress_network()},
+    }
+
+
+def _envoy(name: str, port: int, bootstrap: str) -> dict[str, Any]:
+    """A container of the edge: Envoy, told what to do by the files that the agent keeps below <home>/run."""
+    folder = f"${{STEPDOWN_HOME}}/run/{EDGE_FOLDERS[name]}"
+    memory = f"{EDGE_MEMORY_MIB[name]}m"
+    return {
+        "image": "${STEPDOWN_IMAGE_GATEWAY}",
+        "volumes": [
+            f"${{STEPDOWN_HOME}}/edge/{name}:/etc/envoy:ro",
+            f"{folder}/config:{ENVOY_CONFIG}:ro",
+            f"{folder}/admin:{ENVOY_ADMIN.rpartition('/')[0]}",
+        ],
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "cpus": 2.0,
+        "pids_limit": 64,
         "healthcheck": {
-            "test": ["CMD", "/usr/local/bin/http-ready", str(GATEWAY_PORT), "/healthz"],
+            "test": ["CMD", "/usr/local/bin/http-ready", str(port), "/healthz"],
             "interval": "10s",
             "timeout": "5s",
             "retries": 3,
         },
-        # the digest makes compose recreate the gateway when its start-up configuration changes
-        "labels": {**LABELS, "stepdown.container": "gateway", "stepdown.bootstrap": bootstrap_digest},
-        **hardened(GATEWAY_SCRATCH_MIB),
-    }
-    return {
-        "name": "${STEPDOWN_INSTANCE}-edge",
-        "services": {"gateway": gateway},
-        "networks": {"servers": servers_network(), "door": door_network()},
+        # the digest makes compose recreate the container when its start-up configuration changes
+        "labels": {**LABELS, "stepdown.container": name, "stepdown.bootstrap": bootstrap},
+        **hardened(EDGE_SCRATCH_MIB),
     }
 
 
 def servers_network() -> dict[str, Any]:
-    """The network between gateway and servers: no way out of it, addresses fixed by the release's env file."""
+    """The network between edge and servers: no way out of it, addresses fixed by the release's env file."""
     return {
         "name": "${STEPDOWN_INSTANCE}_servers",
         "internal": True,
-        "ipam": {"config": [{"subnet": "${STEPDOWN_SUBNET}"}]},
+        # the engine's key for the default gateway; by itself it would be the host, whose every address would answer
+        "ipam": {
+            "config": [
+                {"subnet": "${STEPDOWN_SUBNET}", "aux_addresses": {"DefaultGatewayIPv4": "${STEPDOWN_IP_NOWHERE}"}}
+            ]
+        },
         "labels": LABELS,
     }
 
@@ -119,6 +153,11 @@ def door_network() -> dict[str, Any]:
         "driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"},
         "labels": LABELS,
     }
+
+
+def egress_network() -> dict[str, Any]:
+    """The one way out, for the egress proxy alone."""
+    return {"name": "${STEPDOWN_INSTANCE}_egress", "labels": LABELS}
 
 
 def hardened(scratch_mib: int) -> dict[str, Any]:
@@ -152,7 +191,7 @@ def _host_server(server: Server) -> dict[str, Any]:
         config |= {
             "command": list(server.command),
             "settings": dict(server.settings),
-            "environment": list(server.environment),
+            "environment": [*server.environment, *(PROXY if server.egress else ())],
             "secrets": {name: f"{server.name}/{file}" for name, file in server.secrets.items()},
             "needs": dict(server.needs),
         }

@@ -24,7 +24,7 @@ def bootstrap() -> dict[str, Any]:
     return {
         "node": {"id": "gateway", "cluster": "stepdown"},
         "admin": {"address": {"pipe": {"path": ENVOY_ADMIN, "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": _file_source("clusters.json")},
+        "dynamic_resources": {"cds_config": file_source("clusters.json")},
         "static_resources": {"listeners": [_listener()]},
     }
 
@@ -115,7 +115,7 @@ def _cluster(container: Container) -> dict[str, Any]:
         "@type": f"{TYPE}.config.cluster.v3.Cluster",
         "name": container.name,
         "type": "EDS",
-        "eds_cluster_config": {"eds_config": _file_source(f"endpoints/{container.name}.json")},
+        "eds_cluster_config": {"eds_config": file_source(f"endpoints/{container.name}.json")},
         "connect_timeout": "1s",
         "circuit_breakers": {"thresholds": [limits]},
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
@@ -140,7 +140,8 @@ def _cluster(container: Container) -> dict[str, Any]:
     }
 
 
-def _file_source(name: str) -> dict[str, Any]:
+def file_source(name: str) -> dict[str, Any]:
+    """One of the files that the agent writes for this Envoy, read again whenever it is replaced."""
     path = f"{ENVOY_CONFIG}/{name}"
     return {
         "path_config_source": {"path": path, "watched_directory": {"path": path.rsplit("/", 1)[0]}},
@@ -152,7 +153,7 @@ def _listener() -> dict[str, Any]:
     manager = {
         "@type": HCM,
         "stat_prefix": "gateway",
-        "rds": {"route_config_name": ROUTES_NAME, "config_source": _file_source("routes.json")},
+        "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source("routes.json")},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",

@@ -6,16 +6,22 @@ Source of the format: OpenAI's API reference, "Create chat completion" and "List
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 class ModelEndpoint:
-    """Serves `models` on `address`:`port` (0 picks one) until closed; `requests` holds (headers, body) of each call."""
+    """Serves `models` on `address`:`port` (0 picks one) until closed; `requests` holds (headers, body) of each call.
 
-    def __init__(self, address: str, models: tuple[str, ...], port: int = 0) -> None:
-        self.models = models
+    With `tls` it speaks https.
+    """
+
+    def __init__(
+        self, address: str, models: tuple[str, ...], port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.address, self.models = address, models
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         endpoint = self
 
@@ -47,6 +53,8 @@ class ModelEndpoint:
                 """Keep the test's output to the test."""
 
         self._server = ThreadingHTTPServer((address, port), Handler)
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

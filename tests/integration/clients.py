@@ -30,6 +30,18 @@ def with_client(config: dict[str, Any], server: str, mode: str, use: Callable[[C
     return asyncio.run(connected())
 
 
+async def consult_two_models(client: Client) -> None:
+    """Both steps of zen's consensus's protocol: each consults one model, the second names the thread of the first."""
+    models = [{"model": "model-one", "stance": "for"}, {"model": "model-two", "stance": "against"}]
+    step = {"step": "Should we ship?", "total_steps": 2, "findings": "it works", "models": models}
+    first = await client.call_tool("consensus", {**step, "step_number": 1, "next_step_required": True})
+    assert not first.is_error, first.content
+    thread = json.loads(first.content[0].text)["continuation_offer"]["continuation_id"]
+    last = {**step, "step_number": 2, "next_step_required": False, "continuation_id": thread}
+    second = await client.call_tool("consensus", last)
+    assert not second.is_error, second.content
+
+
 def request(
     url: str,
     token: str | None = None,

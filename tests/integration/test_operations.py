@@ -220,14 +220,15 @@ def test_converge_after_a_crash_says_which_plan_and_why(stack: Stack) -> None:
 
 
 def test_plan_c_runs_by_hand_and_the_agent_adopts_it(stack: Stack) -> None:
-    """One compose command without Python brings plan C back; the next deploy finds it and restarts nothing."""
+    """Two compose commands without Python bring plan C back; the next deploy finds it and restarts nothing."""
     killed = [identity for name, identity in stack.containers().items() if name != "gateway"]
     docker("rm", "--force", *killed)
     current = stack.home / "current"
-    files = ("--env-file", str(current / "compose.env"), "--file", str(current / "plan_c" / "compose.yml"))
     compose = stack.home / "docker" / "cli-plugins" / "docker-compose"
     argv = [str(compose)] if compose.exists() else ["docker", "compose"]
-    subprocess.run([*argv, *files, "up", "-d"], check=True, capture_output=True, cwd="/")
+    for file in (current / "plan_c" / "compose.yml", stack.home / "edge" / "compose.yml"):
+        files = ("--env-file", str(current / "compose.env"), "--file", str(file))
+        subprocess.run([*argv, *files, "up", "-d"], check=True, capture_output=True, cwd="/")
     until(lambda: answers(stack) and answers(stack, "heimdall"), "both servers answer")
     by_hand = stack.containers()
     models = json.loads((current / "release.json").read_text())["environment"]

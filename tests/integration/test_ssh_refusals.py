@@ -75,7 +75,7 @@ def test_all_problems_of_all_hosts_are_told_before_any_change(
         "far: mcp_stack: mcp_stack_prot is not a variable of the role; did you mean mcp_stack_port?",
         "; mcp_stack: argument 'mcp_stack_purge' is of type str and we were unable to convert to bool",
         "far: 5 problems before any change:",
-        "  - 2560 MiB of memory are needed, ",
+        "  - 2688 MiB of memory are needed, ",
         "MiB of disk are needed below /opt/stepdown, 64 MiB are free",
         f"  - 127.0.0.1:{PORT} cannot be had (Address already in use)",
         "  - mcp_stack_subnet: 10.77.5.0/24 overlaps the address 10.77.5.9 of lo",

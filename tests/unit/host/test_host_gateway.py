@@ -92,7 +92,7 @@ def test_idle_files_are_written_once(home: Home) -> None:
     assert "" == gateway.serving(home)
     gateway.write_idle(home, {"name": "servers"})
     assert "idle" == gateway.serving(home)
-    home.write_json(home.gateway_config / "routes.json", {"version_info": "abc/C", "resources": []})
+    home.write_json(home.envoy_config("gateway") / "routes.json", {"version_info": "abc/C", "resources": []})
     gateway.write_idle(home, {"name": "servers"})
     assert "abc/C" == gateway.serving(home)
     assert () == gateway.clusters_on_disk(home)
@@ -102,9 +102,9 @@ def test_what_is_retired_is_forgotten(home: Home, rendered: Mapping[str, str]) -
     """Only the clusters and endpoints in force stay in the directory that Envoy watches."""
     old, new = (_configuration(rendered, "C", release) for release in ("old", "new"))
     for name in (*old.endpoints, *new.endpoints):
-        home.write_json(home.gateway_config / "endpoints" / f"{name}.json", {})
+        home.write_json(home.envoy_config("gateway") / "endpoints" / f"{name}.json", {})
     gateway.forget_others(home, new, "new/C")
-    assert set(new.endpoints) == {path.stem for path in (home.gateway_config / "endpoints").iterdir()}
+    assert set(new.endpoints) == {path.stem for path in (home.envoy_config("gateway") / "endpoints").iterdir()}
     assert list(new.endpoints) == [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
 
 
@@ -118,10 +118,10 @@ def test_traffic_that_cannot_be_moved_stays_where_it_is(home: Home, rendered: Ma
     """Without Envoy's word the files are put back as they were."""
     gateway.write_idle(home, {"name": "servers"})
     names = ("clusters.json", "routes.json")
-    before = [(home.gateway_config / name).read_bytes() for name in names]
+    before = [(home.envoy_config("gateway") / name).read_bytes() for name in names]
     with pytest.raises(StepdownError, match="admin socket"):
         gateway.activate(home, _configuration(rendered, "C", "abc"), "abc/C", ())
-    assert before == [(home.gateway_config / name).read_bytes() for name in names]
+    assert before == [(home.envoy_config("gateway") / name).read_bytes() for name in names]
 
 
 def test_the_socket_may_lie_deeper_than_a_socket_address_reaches(tmp_path: Path) -> None:

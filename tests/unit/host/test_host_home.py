@@ -12,6 +12,7 @@ import pytest
 from stepdown.errors import StepdownError
 from stepdown.host import home as module
 from stepdown.host.home import Home, read_json
+from stepdown.shared import EDGE_FOLDERS
 
 
 def _mode(path: Path) -> int:
@@ -94,10 +95,11 @@ def test_a_write_over_a_directory_leaves_no_temporary(home: Home) -> None:
 
 
 def test_prepare_keeps_secrets_to_their_owner(home: Home) -> None:
-    """0700 for secrets and the admin socket; others must read the gateway's files."""
-    private = (home.secrets, home.auth, home.secrets / "servers", home.admin_socket.parent)
-    assert [0o700] * 4 == [_mode(path) for path in private]
-    assert 0o755 == _mode(home.gateway_config)
+    """0700 for secrets and the admin socket; others must read the edge's files."""
+    sockets = [home.admin_socket(name).parent for name in EDGE_FOLDERS]
+    private = (home.secrets, home.auth, home.secrets / "servers", *sockets)
+    assert [0o700] * 5 == [_mode(path) for path in private]
+    assert [0o755, 0o755] == [_mode(home.envoy_config(name)) for name in EDGE_FOLDERS]
 
 
 def test_prepare_can_be_repeated(home: Home) -> None:

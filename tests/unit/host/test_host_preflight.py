@@ -19,6 +19,7 @@ from stepdown.host.instance import Instance, load_instance
 from stepdown.host.preflight import Question, judge
 from stepdown.host.subnets import Taken
 from stepdown.host.survey import Disk, Host
+from stepdown.shared import EDGE_MEMORY_MIB
 
 if TYPE_CHECKING:
     from tests.conftest import Staging
@@ -57,7 +58,7 @@ def _container(name: str, memory_mib: int, **more: Any) -> dict[str, Any]:
     return {"image": name, "memory_mib": memory_mib, "cpus": 1.0, "required_secrets": {}, **more}
 
 
-ZEN, HEIMDALL = _container("zen", 768), _container("heimdall", 1536, cpus=2.0)
+ZEN, HEIMDALL = _container("zen", 768, egress=["ZEN_MCP_ENDPOINT"]), _container("heimdall", 1536, cpus=2.0)
 GITHUB = _container("github", 256, required_secrets={"github": ["token"]})
 ASKED = Question(
     instance=SETTINGS,
@@ -83,7 +84,9 @@ def _host(changed: dict[str, Any]) -> Host:
         "engine": lambda value: Facts(**value),
         "taken": lambda value: tuple(Taken(IPv4Network(row[0]), *row[1:]) for row in value),
         "secrets": lambda value: value if value is None else frozenset(value),
-        "running": lambda value: tuple(Container(n, n, "111111111111", True, "", "", "") for n in value),
+        "running": lambda value: tuple(
+            Container(n, n, "" if n in EDGE_MEMORY_MIB else "111111111111", True, "", "", "") for n in value
+        ),
     }
     return replace(GOOD, **{key: made.get(key, lambda value: value)(value) for key, value in changed.items()})
 
@@ -101,7 +104,7 @@ def test_the_release_that_runs_is_known_by_its_archive_and_settings(staging: Sta
     """A deploy that changes nothing needs no memory; one that changes a setting starts all containers anew."""
     staged, _ = staging.stage()
     running = tuple(Container(name, name, staged.id, True, "", "", "") for name in ("zen", "heimdall"))
-    running += (Container("gateway", "gateway", "", True, "", "", ""),)
+    running += tuple(Container(name, name, "", True, "", "", "") for name in EDGE_MEMORY_MIB)
     host = replace(GOOD, instance=load_instance(staging.home), running=running, memory_mib=10)
     environment = {"ZEN_MCP_ENDPOINT": "http://models.example/v1", "ZEN_MODELS": ""}
     asked = replace(ASKED, archive=release.digest(staging.archive()), environment=environment, images={})

@@ -17,7 +17,7 @@ from stepdown.errors import StepdownError, UsageError
 from stepdown.host import release as module
 from stepdown.host.instance import Instance, load_instance
 from stepdown.host.release import Release
-from stepdown.shared import SLOT_ADDRESSES
+from stepdown.shared import EDGE_FOLDERS, SLOT_ADDRESSES
 
 if TYPE_CHECKING:
     from tests.conftest import Staging
@@ -48,7 +48,7 @@ def test_a_release_holds_every_bundle(staging: Staging) -> None:
         assert release.compose_file(plan).is_file()
         assert plan == release.facts(plan)["plan"]
         assert {"routes", "clusters"} == set(release.gateway(plan))
-    assert (release.path / "edge" / "gateway" / "bootstrap.json").is_file()
+    assert all((release.path / "edge" / name / "bootstrap.json").is_file() for name in EDGE_FOLDERS)
     assert not {"base", "tools", "mcp_host"} & set(release.images)
 
 
@@ -100,18 +100,19 @@ def test_an_image_of_the_same_name_and_other_content_is_refused(staging: Staging
 
 
 def test_containers_of_all_releases_have_addresses_of_their_own(staging: Staging, complete: Catalog) -> None:
-    """Old and new run side by side: no two containers share an address, none has the gateway's."""
+    """Old and new run side by side: no two containers share an address, none has one of the edge."""
     seen: dict[str, str] = {}
     containers = resolve.container_order(complete)
-    for port in range(5):
+    for port in range(1, 6):
         release, _ = staging.stage(environment={"ZEN_MCP_ENDPOINT": f"http://models.example:{port}/v1"})
         instance = load_instance(staging.home)
         seen[_env(release)["STEPDOWN_IP_GATEWAY"]] = "gateway"
+        seen[_env(release)["STEPDOWN_IP_EGRESS"]] = "egress"
         for plan in PLAN_NAMES:
             for container, address in release.addresses(instance, plan).items():
                 owner = f"{release.id}.{container}"
                 assert owner == seen.setdefault(address, owner)
-    assert 1 + 5 * len(containers) == len(seen)
+    assert 2 + 5 * len(containers) == len(seen)
 
 
 def test_the_last_address_of_the_last_slot_is_in_the_subnet() -> None:
@@ -126,7 +127,7 @@ def test_more_releases_than_slots_are_refused(staging: Staging) -> None:
     for number in range(module.SLOTS):
         folder = staging.home.releases / f"{number:012x}"
         folder.mkdir()
-        (folder / "release.json").write_text(json.dumps({"slot": number, "images": {}, "plans": []}))
+        (folder / "release.json").write_text(json.dumps({"slot": number, "images": {}, "plans": [], "environment": {}}))
     with pytest.raises(StepdownError, match="holds 14 releases; remove one that is not in use"):
         staging.stage()
 

@@ -120,14 +120,36 @@ def test_only_the_gateway_and_the_monolith_publish_a_port(rendered: Mapping[str,
     assert [f"127.0.0.1:${{STEPDOWN_PORT}}:{GATEWAY_PORT}"] == edge["services"]["gateway"]["ports"]
 
 
-def test_only_containers_with_an_allow_list_have_a_way_out(complete: Catalog) -> None:
-    """heimdall has none, so its only network is internal."""
+def test_no_container_that_carries_servers_is_on_a_network_with_a_way_out(complete: Catalog) -> None:
+    """The egress proxy alone is; so an allow-list is a matter of its rules."""
     for name in PLAN_NAMES:
-        plan = resolve(complete, name)
-        services = compose.plan_compose(plan)["services"]
-        for container in plan.containers:
-            expected = {"servers", *(["egress"] if container.egress else []), *(["door"] if name == "D" else [])}
-            assert expected == set(services[container.name]["networks"]), container.name
+        for container, service in compose.plan_compose(resolve(complete, name))["services"].items():
+            assert {"servers", *(["door"] if name == "D" else [])} == set(service["networks"]), container
+    edge = compose.edge_compose({"gateway": "", "egress": ""})["services"]
+    found = {name: set(service["networks"]) for name, service in edge.items()}
+    assert {"gateway": {"servers", "door"}, "egress": {"servers", "egress"}} == found
+
+
+def test_only_containers_with_an_allow_list_know_the_proxy(complete: Catalog) -> None:
+    """And in a shared one it is handed only to the programs of servers that have a list."""
+    proxy = "http://${STEPDOWN_IP_EGRESS}:3128"
+    for name in PLAN_NAMES:
+        for container in resolve(complete, name).containers:
+            environment = compose.container_block(container)["environment"]
+            found = {environment.get(variable, "") for variable in ("HTTP_PROXY", "https_proxy")}
+            assert found == {proxy if container.egress else ""}, container.name
+            told = json.loads(environment["MCP_HOST_CONFIG"])["servers"]
+            handed = {server for server, config in told.items() if "HTTPS_PROXY" in config.get("environment", ())}
+            expected = {s.name for s in container.servers if s.egress and s.kind == "stdio"}
+            assert expected == handed, container.name
+
+
+def test_no_container_finds_names(complete: Catalog) -> None:
+    """Lookups go to an address where nothing listens, so that none leaves through the engine's own resolver."""
+    for name in PLAN_NAMES:
+        for container, service in compose.plan_compose(resolve(complete, name))["services"].items():
+            assert ["127.0.0.1"] == service["dns"], container
+            assert "extra_hosts" not in service, container
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
@@ -189,8 +211,10 @@ def test_a_container_without_an_image_is_never_rendered(catalog: Catalog) -> Non
 
 def test_the_gateway_is_made_anew_when_its_start_up_configuration_changes() -> None:
     """The digest of the bootstrap is a label, and a changed label makes compose recreate."""
-    one, two = (compose.edge_compose(digest)["services"]["gateway"] for digest in ("aaa", "bbb"))
-    assert ("aaa", "bbb") == (one["labels"]["stepdown.bootstrap"], two["labels"]["stepdown.bootstrap"])
+    one, two = (compose.edge_compose({"gateway": digest, "egress": "ccc"})["services"] for digest in ("aaa", "bbb"))
+    digests = [services["gateway"]["labels"]["stepdown.bootstrap"] for services in (one, two)]
+    assert ["aaa", "bbb"] == digests
+    assert one["egress"] == two["egress"]
 
 
 def _blocks(text: str) -> dict[str, str]:
