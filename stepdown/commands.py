@@ -58,6 +58,14 @@ def engine_version(client: str) -> Argv:
     return (client, "version", "--format", "{{.Server.Version}}")
 
 
+def describe_tools(client: str, image: str, config: str, folders: Sequence[str]) -> Argv:
+    """Print the tools of an image's servers as JSON: no network, no secret, nothing writable but empty `folders`."""
+    argv = [client, "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--init"]
+    for folder in ("/tmp", *folders):
+        argv += ["--tmpfs", f"{folder}:mode=1777"]
+    return (*argv, "--env", f"MCP_HOST_CONFIG={config}", image, "python", "-m", "mcp_host", "describe")
+
+
 def containers_of(client: str, instance: str, *filters: str) -> Argv:
     """One JSON object a line for each container of an instance, running or not."""
     argv = [client, "ps", "--all", "--no-trunc", "--filter", f"label=stepdown.instance={instance}"]

@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from stepdown import commands, installed
@@ -31,6 +33,8 @@ PUBLIC_ROOT_SECONDS = 60
 BUILD_SECONDS = 1800
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+TOOLS = ("make-venv", "make-node-modules")  # scripts of services/tools
+MIRRORS = ("UV_DEFAULT_INDEX", "NPM_CONFIG_REGISTRY")  # ./run takes the first from pip's settings
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 Say = Callable[[str], None]
@@ -56,20 +60,28 @@ class Built:
 
 
 def recipes(root: Path, catalog: Catalog) -> dict[str, Recipe]:
-    """Every image, parents first; parents are read from the Dockerfiles' own ARG lines."""
+    """Every image, parents first; parents are read from the Dockerfiles' own ARG lines.
+
+    Raises StepdownError for a Dockerfile that is not there, and for images that start from each other.
+    """
     files = {"base": "services/base/Dockerfile", "mcp_host": "services/mcp_host/Dockerfile"}
     files |= {"gateway": "services/gateway/Dockerfile"}
     files |= {image.name: image.dockerfile for image in catalog.images.values()}
-    made: dict[str, Recipe] = {}
+    found: dict[str, Recipe] = {}
     for name, dockerfile in files.items():
         path = root / dockerfile
         if not path.is_file():
             raise StepdownError(sentence(dockerfile, f"is not there, but image '{name}' needs it"))
         declared = re.findall(r"^ARG ([A-Z_]+)$", path.read_text(encoding="utf-8").split("FROM", 1)[0], re.MULTILINE)
-        made[name] = Recipe(
+        found[name] = Recipe(
             name, dockerfile, tuple(arg.lower() for arg in declared if arg.lower() in {*files, "tools"})
         )
-    return made
+    sorter = TopologicalSorter({name: recipe.parents for name, recipe in found.items()})
+    try:
+        return {name: found[name] for name in sorter.static_order() if name != "tools"}
+    except CycleError as error:
+        circle = " from ".join(reversed(error.args[1]))
+        raise StepdownError(sentence("services", f"images start from each other: {circle}")) from error
 
 
 def build(root: Path, catalog: Catalog, say: Say, *, fresh: bool = False) -> dict[str, Built]:
@@ -82,11 +94,19 @@ def build(root: Path, catalog: Catalog, say: Say, *, fresh: bool = False) -> dic
     with build_secrets() as secrets:
         tools = _tools(root, client, say)
         done = {"tools": tools, "base": _base(root, client, plan["base"], secrets, say, fresh)}
-        done["mcp_host"] = _image(root, client, plan["mcp_host"], done, secrets, say)
-        rest = [recipe for recipe in plan.values() if recipe.name not in done]
+        rest = {name: {*recipe.parents} - {*done} for name, recipe in plan.items() if name not in done}
+        sorter = TopologicalSorter(rest)
+        sorter.prepare()
+
+        def make(name: str) -> Built:
+            return _image(root, client, plan[name], done, secrets, say)
+
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            made = list(pool.map(lambda recipe: _image(root, client, recipe, done, secrets, say), rest))
-    return {**done, **{image.name: image for image in made}}
+            while sorter.is_active():
+                ready = sorter.get_ready()
+                done.update({image.name: image for image in pool.map(make, ready)})
+                sorter.done(*ready)
+    return done
 
 
 def missing(root: Path, catalog: Catalog) -> list[str]:
@@ -159,8 +179,10 @@ def build_secrets() -> Iterator[dict[str, str]]:
         empty.write_text("", encoding="utf-8")
         mirrors = Path(folder, "mirrors")
         mirrors.touch(mode=0o600)
-        index = os.environ.get("UV_DEFAULT_INDEX", "")  # ./run takes it from pip's settings
-        mirrors.write_text(f"UV_DEFAULT_INDEX='{index}'\n" if index else "", encoding="utf-8")
+        set_here = {name: os.environ[name] for name in MIRRORS if os.environ.get(name)}
+        mirrors.write_text(
+            "".join(f"{key}={shlex.quote(value)}\n" for key, value in set_here.items()), encoding="utf-8"
+        )
         apt = os.environ.get("STEPDOWN_APT_SOURCES", "")
         yield {"ca": bundle or str(empty), "mirrors": str(mirrors), "apt_sources": apt or str(empty)}
 
@@ -210,7 +232,7 @@ def _image_id(client: str, reference: str) -> str:
 
 
 def _tools_tag(root: Path) -> str:
-    files = [(root / "services" / "tools" / name).read_bytes() for name in ("Dockerfile", "make-venv")]
+    files = [(root / "services" / "tools" / name).read_bytes() for name in ("Dockerfile", *TOOLS)]
     version = run([_uv(), "--version"]).stdout.strip()
     return f"stepdown/tools:{hashlib.sha256(b'|'.join([*files, version.encode()])).hexdigest()[:12]}"
 
@@ -227,10 +249,9 @@ def _tools(root: Path, client: str, say: Say) -> Built:
 
     def make() -> None:
         with tempfile.TemporaryDirectory(prefix="stepdown-tools-") as folder:
-            shutil.copy(root / "services" / "tools" / "make-venv", Path(folder, "make-venv"))
-            shutil.copy(_uv(), Path(folder, "uv"))
-            for name in ("make-venv", "uv"):
-                Path(folder, name).chmod(0o755)  # whatever the umask of the checkout
+            for source in (*(root / "services" / "tools" / name for name in TOOLS), Path(_uv())):
+                shutil.copy(source, folder)
+                Path(folder, source.name).chmod(0o755)  # whatever the umask of the checkout
             argv = commands.docker_build(
                 client,
                 folder,

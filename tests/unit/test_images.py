@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,22 +121,23 @@ def test_the_sources_of_a_copy_are_read(line: str, sources: list[str]) -> None:
 
 
 def test_every_image_of_the_catalogue_has_a_recipe(root: Path, catalog: Catalog) -> None:
-    """base first; mcp_host and gateway stand on base; images that carry servers stand on mcp_host."""
+    """mcp_host and gateway stand on base, each runtime on mcp_host, and the whole on both runtimes."""
     recipes = images.recipes(root, catalog)
     assert {"base", "mcp_host", "gateway", *catalog.images} == set(recipes)
     assert () == recipes["base"].parents
     assert ("base", "tools") == recipes["mcp_host"].parents
     assert ("base", "tools") == recipes["gateway"].parents
-    assert dict.fromkeys(("zen", "heimdall"), ("mcp_host", "tools")) == {
-        name: recipes[name].parents for name in ("zen", "heimdall")
-    }
+    assert ("mcp_host", "tools") == recipes["python"].parents == recipes["node"].parents
+    assert ("node", "python") == recipes["whole"].parents
 
 
 def test_parents_are_made_before_their_children(root: Path, catalog: Catalog) -> None:
-    """tools, base and mcp_host are made one after another, all else beside each other after them."""
-    made = {"tools", "base", "mcp_host"}
-    recipes = images.recipes(root, catalog)
-    assert {} == {recipe.name: recipe.parents for recipe in recipes.values() if set(recipe.parents) - made}
+    """Whatever the order of the catalogue."""
+    turned = replace(catalog, images=dict(reversed(catalog.images.items())))
+    made = {"tools"}
+    for recipe in images.recipes(root, turned).values():
+        assert set() == set(recipe.parents) - made
+        made.add(recipe.name)
 
 
 def test_every_committed_dockerfile_can_be_named(root: Path, catalog: Catalog) -> None:
@@ -152,27 +154,74 @@ def test_an_image_without_its_dockerfile_is_refused(root: Path, catalog: Catalog
         images.recipes(root, changed)
 
 
+def _dockerfiles(tree: Path, catalog: Catalog, **parents: str) -> Catalog:
+    """A catalogue of images whose Dockerfiles say that they start from `parents`, those of the rest from nothing."""
+    made = {name: Image(name, f"services/{name}/Dockerfile", ("zen",)) for name in parents}
+    for name in ("base", "mcp_host", "gateway", *parents):
+        path = tree / "services" / name / "Dockerfile"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"ARG {arg}\n" for arg in parents.get(name, "").split()) + "FROM scratch\n")
+    return replace(catalog, images=made)
+
+
+@pytest.mark.parametrize(
+    ("parents", "circle"),
+    [
+        ({"one": "ONE"}, "one from one"),
+        ({"one": "TWO", "two": "ONE"}, "(one from two from one|two from one from two)"),
+    ],
+)
+def test_images_that_start_from_each_other_are_refused(
+    tmp_path: Path, catalog: Catalog, parents: dict[str, str], circle: str
+) -> None:
+    """Neither can be the first; the message walks the circle."""
+    with pytest.raises(StepdownError, match=rf"^services: images start from each other: {circle}$"):
+        images.recipes(tmp_path, _dockerfiles(tmp_path, catalog, **parents))
+
+
+def test_a_longer_circle_is_walked_from_child_to_parent(tmp_path: Path, catalog: Catalog) -> None:
+    """Wherever it is entered."""
+    with pytest.raises(StepdownError) as refusal:
+        images.recipes(tmp_path, _dockerfiles(tmp_path, catalog, one="TWO", two="THREE", three="ONE"))
+    walk = str(refusal.value).rpartition(": ")[2].split(" from ")
+    parent = {"one": "two", "two": "three", "three": "one"}
+    assert [parent[name] for name in walk[:-1]] == walk[1:]
+
+
 def test_build_secrets_leave_no_file_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The mirror may hold a password: it lies in a file of its owner, for as long as the build takes."""
     (tmp_path / "ca.crt").write_text("a certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://ann:word@mirror.example/simple")
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://ann:word@mirror.example/npm")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ZeroDivisionError), images.build_secrets() as secrets:
         assert str(tmp_path / "ca.crt") == secrets["ca"]
         mirrors = Path(secrets["mirrors"])
-        assert "UV_DEFAULT_INDEX='https://ann:word@mirror.example/simple'\n" == mirrors.read_text()
+        assert {
+            "UV_DEFAULT_INDEX=https://ann:word@mirror.example/simple",
+            "NPM_CONFIG_REGISTRY=https://ann:word@mirror.example/npm",
+        } == set(mirrors.read_text().splitlines())
         assert 0 == mirrors.stat().st_mode & 0o077
         assert tmp_path in mirrors.parents
         raise ZeroDivisionError
     assert before == sorted(tmp_path.iterdir())
 
 
+def test_a_mirror_is_read_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell of the build reads the file, and a password may hold what a shell takes for its own."""
+    url = "https://ann:it's $HOME;false@mirror.example/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", url)
+    with images.build_secrets() as secrets:
+        argv = ["/bin/sh", "-c", '. "$1"; printf %s "$UV_DEFAULT_INDEX"', "sh", secrets["mirrors"]]
+        assert url == subprocess.run(argv, capture_output=True, text=True, check=False, env={}).stdout
+
+
 def test_without_a_mirror_the_secrets_are_empty_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A Dockerfile mounts them all, so each must be there."""
-    for name in ("SSL_CERT_FILE", "UV_DEFAULT_INDEX", "PIP_INDEX_URL", "STEPDOWN_APT_SOURCES"):
+    for name in ("SSL_CERT_FILE", *images.MIRRORS, "STEPDOWN_APT_SOURCES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(images, "CA_BUNDLES", (str(tmp_path / "none.crt"),))
     with images.build_secrets() as secrets:

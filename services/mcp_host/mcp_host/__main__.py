@@ -1,15 +1,18 @@
-"""`python -m mcp_host`: serve the servers of MCP_HOST_CONFIG until TERM. Exit 2 when the configuration is refused."""
+"""`python -m mcp_host`: serve the servers of MCP_HOST_CONFIG until TERM. `… describe`: print their tools and end."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
+import anyio
 import uvicorn
 
 from mcp_host import config, log
 from mcp_host.app import create_app
-from mcp_host.errors import ConfigError
+from mcp_host.describe import describe
+from mcp_host.errors import ConfigError, StartError
 from mcp_host.supervisor import Timing
 
 # Longer than any client or gateway keeps an idle connection, so that it is never this side that closes one under a
@@ -17,8 +20,25 @@ from mcp_host.supervisor import Timing
 KEEP_ALIVE_SECONDS = 3660
 
 
-def main() -> int:
-    """Exit codes: 0 ended on request, 1 broke, 2 configuration refused."""
+def main(arguments: list[str]) -> int:
+    """Exit codes: 0 ended on request, 1 broke, 2 configuration or arguments refused."""
+    if arguments not in ([], ["describe"]):
+        print(f"mcp_host: {' '.join(arguments)}: unknown (known: nothing, describe)", file=sys.stderr)
+        return 2
+    return _describe() if arguments else _serve()
+
+
+def _describe() -> int:
+    log.configure(sys.stderr)
+    try:
+        print(json.dumps(anyio.run(describe, *config.load(os.environ))))
+    except (ConfigError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _serve() -> int:
     broken = False
 
     def on_failure() -> None:
@@ -31,7 +51,7 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    log.configure()
+    log.configure(sys.stdout)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -50,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""JSON log lines on stdout: one object a line, `time`, `level`, `event`, then fields.
+"""JSON log lines: one object a line, `time`, `level`, `event`, then fields.
 
 Exceptions are logged by type and place only: their messages may repeat what a client sent.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TextIO
 
 REDACTED = "[secret]"
 _SHORTEST_SECRET = 4  # shorter values would blank out ordinary text
@@ -40,9 +40,9 @@ def describe(error: BaseException) -> str:
     return type(error).__name__ + place
 
 
-def configure() -> None:
-    """Send all logging to stdout as JSON; libraries only from WARNING up (the MCP SDK logs every request at INFO)."""
-    handler = logging.StreamHandler(sys.stdout)
+def configure(stream: TextIO) -> None:
+    """Send all logging there as JSON; libraries only from WARNING up (the MCP SDK logs every request at INFO)."""
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

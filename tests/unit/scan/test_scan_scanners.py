@@ -43,7 +43,7 @@ def test_the_catalogue_loads_and_covers_secrets_code_and_history() -> None:
     }
 
 
-@pytest.mark.parametrize("lock", ["services/heimdall/requirements.txt", "requirements.txt"])
+@pytest.mark.parametrize("lock", ["services/python/requirements.txt", "requirements.txt"])
 def test_every_row_names_the_version_that_is_locked(lock: str) -> None:
     """What a report calls its version is what is installed."""
     locked = (ROOT / lock).read_text().splitlines()
