@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from stepdown.catalog import Catalog
-from stepdown.render.agent import plan_facts
+from stepdown.render.agent import plan_facts, policy_facts
 from stepdown.render.compose import edge_compose, plan_compose
 from stepdown.render.egress import egress_bootstrap
 from stepdown.render.gateway import bootstrap, plan_gateway, route_configuration
@@ -48,6 +48,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
         **{f"edge/{name}/bootstrap.json": text for name, text in edge.items()},
         "edge/idle.json": _json(route_configuration([])),
         "README.md": HEADER + README,
+        "policy.json": _json(policy_facts(catalog)),
         "edge/compose.yml": _yaml(edge_compose(digests)),
     }
     for plan in deployable(catalog):

@@ -1,6 +1,7 @@
 """catalog/ to a Catalog: everything that can be refused without a host is refused here, with the path that is wrong.
 
-Owns: the meaning of catalog/servers.yml, plans.yml and objectives.yml. Reads: those files. Never: a host, a secret.
+Owns: the meaning of catalog/servers.yml, plans.yml, objectives.yml and policy.yml. Reads: those files. Never: a host,
+a secret.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from stepdown.strict_yaml import Node, load
 NAME = r"[a-z][a-z0-9-]{0,40}"
 VARIABLE = r"(?!STEPDOWN_)[A-Z][A-Z0-9_]*"  # STEPDOWN_… belongs to the release's own env file
 PLAN_NAMES = ("A", "B", "C", "D")  # from the whole to the last resort; a rung down is the next letter
+LAST_RESORT = PLAN_NAMES[-1]
 PINNED = (
     r"stepdown|pypi:[A-Za-z0-9._-]+==\d[A-Za-z0-9.]*|npm:(@[a-z0-9-]+/)?[a-z0-9.-]+@\d+\.\d+\.\d+(-[A-Za-z0-9.-]+)?"
 )
 PINNED_SHAPE = "'stepdown' (our own code), 'pypi:NAME==VERSION' or 'npm:NAME@VERSION' with one exact version"
-RESERVED = (*EDGE_FOLDERS, "nowhere")  # the edge's own containers and addresses
+RESERVED = (*EDGE_FOLDERS, "nowhere", "nowhere-door")  # the edge's own containers and addresses
 WORKSPACE = ("none", "read-only", "read-write")
 STATE = ("none", "memory", "disk")
+STANDBY = ("cold", "warm")
 ISOLATION = ("shared", "token")
 HOST_GIVES = ("PATH", "LANG", "HOME")  # what mcp_host gives every child itself
 STATISTICS = ("max", "p50", "p95", "p99")
@@ -114,6 +117,13 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How the stack falls back: whether the last resort's container is kept made (cold) or running (warm)."""
+
+    standby: str
+
+
+@dataclass(frozen=True)
 class Catalog:
     """The truth, checked."""
 
@@ -121,6 +131,7 @@ class Catalog:
     servers: Mapping[str, Server]
     plans: Mapping[str, Plan]
     objectives: Mapping[str, Objective]
+    policy: Policy
 
     def plan(self, name: str) -> Plan:
         """The plan called `name`; UsageError lists the known ones."""
@@ -141,7 +152,9 @@ def load_catalog(root: Path) -> Catalog:
     _own_containers_behind_a_port(plans_node, plans)
     objectives_file = load(root / "catalog" / "objectives.yml", "catalog/objectives.yml").mapping(["objectives"])
     objectives = {key: _objective(key, node) for key, node in objectives_file["objectives"].mapping([], None).items()}
-    return Catalog(images, servers, {name: plans[name] for name in PLAN_NAMES}, objectives)
+    policy_file = load(root / "catalog" / "policy.yml", "catalog/policy.yml").mapping(["standby"])
+    policy = Policy(standby=policy_file["standby"].choice(STANDBY))
+    return Catalog(images, servers, {name: plans[name] for name in PLAN_NAMES}, objectives, policy)
 
 
 def _named(node: Node) -> dict[str, Node]:

@@ -44,8 +44,11 @@ def forget_parcels(root: Path) -> None:
         parcel.unlink()
 
 
-def pack(root: Path, images: Mapping[str, Built]) -> Path:
-    """Write the archive of this tree's bundles and `images`; the same content gives the same bytes and name."""
+def pack(root: Path, images: Mapping[str, Built], tools: Mapping[str, str]) -> Path:
+    """Write the archive of this tree's bundles, `images`, and the hash of each server's `tools`.
+
+    The same content gives the same bytes and name.
+    """
     compose = root / "compose"
     folders = sorted(path for path in compose.glob("plan_*") if path.is_dir())
     files = {
@@ -54,9 +57,11 @@ def pack(root: Path, images: Mapping[str, Built]) -> Path:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+    files["policy.json"] = (compose / "policy.json").read_bytes()
     manifest = {
         "plans": [folder.name.removeprefix("plan_").upper() for folder in folders],
         "images": {image.name: {"reference": image.reference, "id": image.id} for image in shipped(images)},
+        "tools": dict(tools),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files["manifest.json"] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()

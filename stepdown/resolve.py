@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from stepdown.catalog import Catalog, Image, Plan, Server
 from stepdown.errors import StepdownError, sentence
-from stepdown.shared import SLOT_ADDRESSES
+from stepdown.shared import MOST_CONTAINERS
 
 DEFAULT_PORT = 8080  # the gateway on the host
 DEFAULT_DIRECT_PORT = 7860  # plan D on the host, without the gateway
@@ -142,10 +142,9 @@ def require_deployable(catalog: Catalog, name: str) -> ResolvedPlan:
 def container_order(catalog: Catalog) -> list[str]:
     """Every container name once, in the order of the plans; its position is its index in a release's addresses."""
     names = list(dict.fromkeys(name for plan in catalog.plans.values() for name in plan.containers))
-    if len(names) > SLOT_ADDRESSES:
-        raise StepdownError(
-            sentence("catalog/plans.yml", f"{len(names)} container names, but a release has {SLOT_ADDRESSES} addresses")
-        )
+    if len(names) > MOST_CONTAINERS:
+        wrong = f"{len(names)} container names, but a release has addresses for {MOST_CONTAINERS}"
+        raise StepdownError(sentence("catalog/plans.yml", wrong))
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SLOT_ADDRESSES = 16  # addresses that one release has in the instance's subnet, one for each container name
+MOST_CONTAINERS = SLOT_ADDRESSES - 1  # names; the last address of the last release is its network's broadcast address
 GATEWAY_ADDRESS = 2  # host part of the gateway's address; 1 is the bridge
 GATEWAY_PORT = 8080  # Envoy inside its container
 EGRESS_ADDRESS = 3  # host part of the egress proxy's address

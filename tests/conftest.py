@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from stepdown import bundle
 from stepdown import release as control
-from stepdown.catalog import Catalog, Image, load_catalog
+from stepdown.catalog import Catalog, load_catalog
 from stepdown.host import release as host
 from stepdown.host.home import Home
 from stepdown.images import Built
@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # an example that writes to a busy disk may take long and be right
 settings.register_profile("stepdown", deadline=None)
 settings.load_profile("stepdown")
+
+TOOLS = {"zen": "0" * 64}  # hash of a tool list; staging does not read it
 
 # A docker client whose engine is two files beside it: `images` (reference and id a line) and `subnets`.
 DOCKER = """#!/bin/sh
@@ -59,7 +61,7 @@ class Staging:
 
     def archive(self, **other: Built) -> Path:
         """The release that the tree packs to, single images replaced by `other` ones."""
-        return control.pack(self.tree, {**self.images, **other})
+        return control.pack(self.tree, {**self.images, **other}, TOOLS)
 
     def stage(self, archive: Path | None = None, **changed: Any) -> tuple[host.Release, bool]:
         """Stage `archive` with the settings of a first deploy; `changed` replaces single ones."""
@@ -81,16 +83,9 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="session")
-def complete(catalog: Catalog) -> Catalog:
-    """The catalogue with one more image that carries every server, so that every plan renders."""
-    everything = Image("everything", "services/everything/Dockerfile", tuple(catalog.servers))
-    return replace(catalog, images={**catalog.images, "everything": everything})
-
-
-@pytest.fixture(scope="session")
-def rendered(complete: Catalog) -> dict[str, str]:
+def rendered(catalog: Catalog) -> dict[str, str]:
     """Every file of compose/ for all four plans: path to text."""
-    return bundle.render_all(complete)
+    return bundle.render_all(catalog)
 
 
 @pytest.fixture
@@ -101,15 +96,15 @@ def copied_catalog(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def staging(tmp_path: Path, complete: Catalog, rendered: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Staging:
+def staging(tmp_path: Path, catalog: Catalog, rendered: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Staging:
     """A prepared <home>, and a docker client that knows the images of the release."""
-    make = staging_maker(complete, rendered)
+    make = staging_maker(catalog, rendered)
     staged = make(tmp_path)
     monkeypatch.setenv("PATH", str(staged.engine))
     return staged
 
 
-def staging_maker(complete: Catalog, rendered: Mapping[str, str]) -> Callable[[Path], Staging]:
+def staging_maker(catalog: Catalog, rendered: Mapping[str, str]) -> Callable[[Path], Staging]:
     """How a host for staging is made below a folder."""
 
     def make(folder: Path) -> Staging:
@@ -117,7 +112,7 @@ def staging_maker(complete: Catalog, rendered: Mapping[str, str]) -> Callable[[P
             path = folder / "tree" / "compose" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        names = [*complete.images, "gateway", "base", "mcp_host", "tools"]
+        names = [*catalog.images, "gateway", "base", "mcp_host", "tools"]
         images = {name: Built(name, f"stepdown/{name}:{_digest(name)[:12]}", _id(name), False) for name in names}
         engine = folder / "engine"
         engine.mkdir()
@@ -134,9 +129,9 @@ def staging_maker(complete: Catalog, rendered: Mapping[str, str]) -> Callable[[P
 
 
 @pytest.fixture(scope="session")
-def env_text(tmp_path_factory: pytest.TempPathFactory, complete: Catalog, rendered: Mapping[str, str]) -> str:
+def env_text(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog, rendered: Mapping[str, str]) -> str:
     """The env file of a staged release of all four plans, as compose reads it."""
-    staged = staging_maker(complete, rendered)(tmp_path_factory.mktemp("staged"))
+    staged = staging_maker(catalog, rendered)(tmp_path_factory.mktemp("staged"))
     before = os.environ["PATH"]
     os.environ["PATH"] = str(staged.engine)
     try:

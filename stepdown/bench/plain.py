@@ -20,9 +20,6 @@ from stepdown.host.instance import Instance
 from stepdown.shared import (
     CONTAINER_PORT,
     EDGE_FOLDERS,
-    EGRESS_ADDRESS,
-    GATEWAY_ADDRESS,
-    NOWHERE_ADDRESS,
     SLOT_ADDRESSES,
     variable,
 )
@@ -191,19 +188,12 @@ def _environment(plain: Plain, there: Deployed, facts: Mapping[str, Any]) -> dic
     """What a release's compose.env says, for this instance."""
     instance = plain.instance
     values = {
-        "STEPDOWN_INSTANCE": instance.name,
+        **instance.variables,
         "STEPDOWN_PROJECT": instance.name,
         "STEPDOWN_RELEASE": RELEASE,
         "STEPDOWN_HOME": plain.home,
-        "STEPDOWN_WORKSPACE": instance.workspace,
         "STEPDOWN_UID": there.uid,
         "STEPDOWN_GID": there.gid,
-        "STEPDOWN_SUBNET": instance.subnet,
-        "STEPDOWN_PORT": str(instance.port),
-        "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
-        "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
-        "STEPDOWN_IP_EGRESS": instance.address(EGRESS_ADDRESS),
-        "STEPDOWN_IP_NOWHERE": instance.address(NOWHERE_ADDRESS),
     }
     values |= {variable("IMAGE", name): image["reference"] for name, image in there.images.items()}
     values |= {variable("IP", name): address for name, address in _addresses(plain, facts).items()}

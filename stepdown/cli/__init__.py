@@ -17,7 +17,7 @@ def namespace() -> Collection:
         top.add_task(task)
     for task in (build.build, build.bundle, build.lock, bench.bench, quality.lint):
         top.add_task(task)
-    top.add_collection(Collection("plan", plan.show, plan.diff, plan.fit))
+    top.add_collection(Collection("plan", plan.show, plan.diff, plan.fit, plan.measure))
     top.add_collection(Collection("client", client.config))
     top.add_collection(Collection("secrets", secrets.check))
     top.add_collection(quality.tests())

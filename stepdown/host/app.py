@@ -263,7 +263,7 @@ def _down(home: Home, options: argparse.Namespace) -> int:
                 engine.require_engine()
                 switch.take_down(home, instance)
             if purged:
-                engine.remove_images(release.images_staged(home))
+                engine.remove_images(release.unshared(home, release.images_staged(home)))
                 home.purge()
     verb = "would remove" if options.check else "removed"
     text = f"{verb}: {', '.join(there) or 'no container'}" + (f", {home.path}" if purged else "")

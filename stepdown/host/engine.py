@@ -49,6 +49,11 @@ class Container:
     bootstrap: str  # a label of the edge: digest of the start-up configuration that it was made with
     ports: str  # as `docker ps` prints them: 127.0.0.1:8080->8080/tcp
     file: str = ""  # the compose file that it was made from
+    created: bool = False  # made, and never started
+
+    def holds(self, port: int) -> bool:
+        """Whether it runs and publishes `port` on 127.0.0.1."""
+        return self.running and port in ports_of(self.ports)
 
 
 def require_engine() -> str:
@@ -107,9 +112,17 @@ def containers(instance: str) -> tuple[Container, ...]:
                 bootstrap=labels.get("stepdown.bootstrap", ""),
                 ports=row["Ports"],
                 file=labels.get("com.docker.compose.project.config_files", ""),
+                created=row["State"] == "created",
             )
         )
     return tuple(found)
+
+
+def compose_files() -> set[Path]:
+    """Where the containers of every instance on this engine were made from."""
+    label = '{{.Label "com.docker.compose.project.config_files"}}'
+    argv = (CLIENT, "ps", "--all", "--filter", "label=stepdown.instance", "--format", label)
+    return {Path(line) for line in run(argv).stdout.splitlines() if line}
 
 
 def has_compose_plugin() -> bool:
@@ -135,6 +148,13 @@ def up(home: Home, env_file: Path, file: Path, services: Sequence[str]) -> None:
     run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
 
 
+def create(home: Home, env_file: Path, file: Path, services: Sequence[str]) -> None:
+    """Make the containers of `services` without starting them; those that are there stay as they are."""
+    words = ("create", "--no-recreate", "--no-build", *services)
+    argv = commands.compose(compose_binary(home), str(env_file), str(file), *words)
+    run(argv, inherit=COMPOSE_INHERITS, timeout_seconds=UP_SECONDS)
+
+
 def up_edge(home: Home, env_file: Path, name: str) -> None:
     """Start a container of the edge, or make it anew when its image or start-up configuration changed."""
     words = ("up", "--detach", "--no-build", name)
@@ -143,10 +163,22 @@ def up_edge(home: Home, env_file: Path, name: str) -> None:
 
 
 def stop_and_remove(ids: Sequence[str], grace_seconds: int) -> None:
-    """End containers; no error when there are none."""
+    """End containers and remove them; no error when there are none."""
+    set_aside(ids, grace_seconds)
+    if ids:
+        run(commands.remove(CLIENT, ids))
+
+
+def set_aside(ids: Sequence[str], grace_seconds: int) -> None:
+    """End containers and keep them; no error when there are none."""
     if ids:
         run(commands.stop(CLIENT, ids, grace_seconds), timeout_seconds=grace_seconds + 60)
-        run(commands.remove(CLIENT, ids))
+
+
+def bring_back(ids: Sequence[str]) -> None:
+    """Start containers that were set aside; no error when there are none."""
+    if ids:
+        run((CLIENT, "start", *ids), timeout_seconds=UP_SECONDS)
 
 
 def load_images(parcel: Path) -> None:

@@ -39,7 +39,7 @@ def handshake(host: str, port: int, server: str, token: str, probe: Mapping[str,
     connection = http.client.HTTPConnection(host, port, timeout=CALL_SECONDS)
     try:
         info = {"name": "stepdown", "version": "1"}
-        _call(
+        call(
             connection,
             server,
             token,
@@ -48,7 +48,7 @@ def handshake(host: str, port: int, server: str, token: str, probe: Mapping[str,
             {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": info},
         )
         tools = _tools(connection, server, token)
-        result = _call(
+        result = call(
             connection, server, token, 99, "tools/call", {"name": probe["tool"], "arguments": probe["arguments"]}
         )
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
@@ -85,7 +85,7 @@ def _tools(connection: http.client.HTTPConnection, server: str, token: str) -> l
     tools: list[dict[str, Any]] = []
     cursor: str | None = None
     for page in range(MOST_PAGES):
-        result = _call(connection, server, token, 2 + page, "tools/list", {"cursor": cursor} if cursor else {})
+        result = call(connection, server, token, 2 + page, "tools/list", {"cursor": cursor} if cursor else {})
         tools += result.get("tools", [])
         cursor = result.get("nextCursor")
         if not cursor:
@@ -97,9 +97,10 @@ def _tools(connection: http.client.HTTPConnection, server: str, token: str) -> l
     return [{**tool, "name": str(tool["name"])} for tool in tools]
 
 
-def _call(
+def call(
     connection: http.client.HTTPConnection, server: str, token: str, number: int, method: str, params: dict[str, Any]
 ) -> dict[str, Any]:
+    """The result of one JSON-RPC request; HandshakeError for any other answer, OSError and its kin for none."""
     body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
     headers = {
         "Authorization": f"Bearer {token}",

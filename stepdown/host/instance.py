@@ -12,6 +12,7 @@ from typing import Any
 from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import subnets
 from stepdown.host.home import Home, read_json
+from stepdown.shared import EGRESS_ADDRESS, GATEWAY_ADDRESS, NOWHERE_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,32 @@ class Instance:
     subnet: str
     workspace: str
 
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Network]:
+        """The halves of the subnet: the servers' network, and the door's."""
+        servers, door = ipaddress.IPv4Network(self.subnet).subnets()
+        return servers, door
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the env file of a release says of the instance."""
+        servers, door = self.networks
+        return {
+            "STEPDOWN_INSTANCE": self.name,
+            "STEPDOWN_WORKSPACE": self.workspace,
+            "STEPDOWN_PORT": str(self.port),
+            "STEPDOWN_DIRECT_PORT": str(self.direct_port),
+            "STEPDOWN_SUBNET_SERVERS": str(servers),
+            "STEPDOWN_SUBNET_DOOR": str(door),
+            "STEPDOWN_IP_GATEWAY": self.address(GATEWAY_ADDRESS),
+            "STEPDOWN_IP_EGRESS": self.address(EGRESS_ADDRESS),
+            "STEPDOWN_IP_NOWHERE": self.address(NOWHERE_ADDRESS),
+            "STEPDOWN_IP_NOWHERE_DOOR": str(door[NOWHERE_ADDRESS]),
+        }
+
     def address(self, host_part: int) -> str:
-        """An address of the instance's subnet."""
-        return str(ipaddress.ip_network(self.subnet)[host_part])
+        """An address of the servers' network."""
+        return str(self.networks[0][host_part])
 
 
 def load_instance(home: Home) -> Instance:

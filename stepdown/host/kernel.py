@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CONTROLLERS = ("memory", "cpu", "pids")  # the limits that every container has
@@ -55,34 +56,57 @@ def memory_available_mib(root: Path = Path("/")) -> int:
     rooms = [int(found[1]) // 1024 if found else 0]
     for folder in _memory_cgroups(root):
         limit = _number(folder / "memory.limit_in_bytes") or _number(folder / "memory.max")
-        used = _number(folder / "memory.usage_in_bytes") or _number(folder / "memory.current")
+        used = _used(folder)
         if limit and used is not None and limit < UNLIMITED:
-            rooms.append(max(0, limit - used + _file_cache(folder)) // 2**20)
+            cache = _file_cache(folder, ("inactive_file", "active_file"))  # given back when memory runs short
+            rooms.append(max(0, limit - used + cache) // 2**20)
     return min(rooms)
+
+
+def working_set_bytes(container_id: str, pid: int, root: Path = Path("/")) -> int | None:
+    """Memory of a container that the kernel cannot take back at once, `pid` its first process; None where not shown.
+
+    Usage less the file cache that was not used lately, as the kubelet defines the working set:
+    https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/
+    """
+    for base, below in _memory_cgroup(root, pid):
+        # a process is not in its cgroup at first, and after its end its number may be another's: only the id tells
+        for folder in (below, *below.parents):
+            used = _used(folder) if base in folder.parents and container_id in folder.name else None
+            if used is not None:
+                return max(0, used - _file_cache(folder, ("inactive_file",)))
+    return None
 
 
 def _memory_cgroups(root: Path) -> list[Path]:
     """The memory cgroup of PID 1 and all above it, as far as they are mounted here."""
-    mounts = root / "sys" / "fs" / "cgroup"
     folders = []
-    for line in _text(root / "proc" / "1" / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            base = mounts / "memory"
-        elif not controllers:
-            base = mounts
-        else:
-            continue
-        below = base / path.lstrip("/")
+    for base, below in _memory_cgroup(root, 1):
         folders += [base, *(folder for folder in (below, *below.parents) if base in folder.parents)]
     return folders
 
 
-def _file_cache(folder: Path) -> int:
-    """Bytes of page cache that the kernel gives back when memory runs short, as in MemAvailable."""
+def _memory_cgroup(root: Path, pid: int) -> Iterator[tuple[Path, Path]]:
+    """Where the memory cgroup of a process may be: its mount and its folder, for v1 and for v2."""
+    mounts = root / "sys" / "fs" / "cgroup"
+    for line in _text(root / "proc" / str(pid) / "cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            yield mounts / "memory", mounts / "memory" / path.lstrip("/")
+        elif not controllers:
+            yield mounts, mounts / path.lstrip("/")
+
+
+def _used(folder: Path) -> int | None:
+    usage = _number(folder / "memory.usage_in_bytes")
+    return _number(folder / "memory.current") if usage is None else usage
+
+
+def _file_cache(folder: Path, kinds: Sequence[str]) -> int:
+    """Bytes of these kinds of page cache, of the cgroup and all below it."""
     stat = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines() if " " in line)
-    names = ("total_inactive_file", "total_active_file") if "total_cache" in stat else ("inactive_file", "active_file")
-    return sum(int(stat.get(name, 0)) for name in names)
+    prefix = "total_" if "total_cache" in stat else ""  # v1 has a sum for the hierarchy beside the cgroup's own
+    return sum(int(stat.get(f"{prefix}{kind}", 0)) for kind in kinds)
 
 
 def _modules(folder: Path) -> set[str] | None:

@@ -188,7 +188,9 @@ def _disk(asked: Question, host: Host, absent: Sequence[Mapping[str, Any]]) -> I
 
 
 def _ports(facts: Facts, asked: Question, host: Host) -> Iterable[str]:
-    wanted = [("port", "STEPDOWN_PORT")] + ([("direct_port", "STEPDOWN_DIRECT_PORT")] if facts["direct_port"] else [])
+    # a plan with a port of its own is kept ready beside the others, so that its port has to be had at once
+    direct = any(plan["direct_port"] for plan in (facts, *asked.plans.values()))
+    wanted = [("port", "STEPDOWN_PORT")] + ([("direct_port", "STEPDOWN_DIRECT_PORT")] if direct else [])
     for key, variable in wanted:
         port = asked.instance[key]
         if valid_port(port) and int(port) in host.ports and not host.blind:
@@ -209,7 +211,7 @@ def _subnet(asked: Question, host: Host) -> Iterable[str]:
             yield sentence("mcp_stack_subnet", f"no free /24 in {subnets.SUBNETS}; set one in the inventory")
         return
     network = IPv4Network(wanted)
-    if any(other.network == network for other in host.taken if other.instance == name):
+    if any(other.network.subnet_of(network) for other in host.taken if other.instance == name):
         return
     other = subnets.clash(network, others)
     if other and host.instance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from stepdown.errors import StepdownError, sentence
@@ -18,12 +19,17 @@ STATE_EVERY_SECONDS = 1.0
 
 def prove_all(goal: Target, patience_seconds: float | None = None) -> dict[str, Handshake]:
     """A handshake of every server of the plan, side by side; waits up to each one's own start time."""
+    return prove(goal, tuple(goal.facts["servers"]), patience_seconds)
+
+
+def prove(goal: Target, names: Sequence[str], patience_seconds: float | None = None) -> dict[str, Handshake]:
+    """`prove_all` of these servers of the plan alone."""
     token = tokens.read(goal.home.agent_token)
     addresses = goal.release.addresses(goal.instance, goal.plan)
     servers = goal.facts["servers"]
     given_up = threading.Event()
 
-    def prove(name: str) -> Handshake:
+    def wait_for(name: str) -> Handshake:
         facts = servers[name]
         patience = facts["start_seconds"] if patience_seconds is None else patience_seconds
         deadline = time.monotonic() + patience
@@ -41,9 +47,9 @@ def prove_all(goal: Target, patience_seconds: float | None = None) -> dict[str, 
             if given_up.wait(POLL_SECONDS):
                 raise HandshakeError(f"server {name}: given up")
 
-    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
         try:
-            return dict(zip(servers, pool.map(prove, servers), strict=True))
+            return dict(zip(names, pool.map(wait_for, names), strict=True))
         finally:
             given_up.set()
 

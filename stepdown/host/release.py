@@ -18,10 +18,11 @@ from stepdown.errors import StepdownError, UsageError, sentence
 from stepdown.host import endpoint, engine, server_secrets, tokens
 from stepdown.host.home import Home, read_json, sync_directory
 from stepdown.host.instance import Instance, settle_instance
-from stepdown.shared import EGRESS_ADDRESS, GATEWAY_ADDRESS, NOWHERE_ADDRESS, SLOT_ADDRESSES, variable
+from stepdown.shared import SLOT_ADDRESSES, variable
 
 ID_DIGITS = 12
-SLOTS = 14  # releases that can have addresses at once: 14 times 16, after the first 16 for the edge
+MADE_FROM = ("releases", "edge")  # folders of <home> that hold compose files
+SLOTS = 7  # releases that can have addresses at once: 7 times 16, after the first 16 for the edge
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Release:
     def gateway(self, plan: str) -> dict[str, Any]:
         """`gateway.json` of a plan's bundle."""
         return dict(read_json(self._bundle(plan) / "gateway.json"))
+
+    def policy(self) -> dict[str, Any]:
+        """`policy.json` of the release."""
+        return dict(read_json(self.path / "policy.json"))
 
     def address(self, instance: Instance, index: int) -> str:
         """The fixed address of the container with `index`."""
@@ -152,7 +157,7 @@ def prune(home: Home, keep: Sequence[str], remove_images: Callable[[Sequence[str
             (home.releases / release_id / "release.json").unlink()  # a half-removed release is no release
             shutil.rmtree(home.releases / release_id)
     needed = images_staged(home)
-    remove_images([reference for reference in before if reference not in needed])
+    remove_images(unshared(home, [reference for reference in before if reference not in needed]))
 
 
 def images_missing(archive: Path) -> list[str]:
@@ -172,6 +177,21 @@ def images_packed(archive: Path) -> list[str]:
 def images_staged(home: Home) -> list[str]:
     """References of every image that a staged release names."""
     return sorted({image["reference"] for id_ in staged(home) for image in load(home, id_).images.values()})
+
+
+def unshared(home: Home, references: Sequence[str]) -> list[str]:
+    """Those of `references` that no release of another <home> on this engine names.
+
+    Other homes are known by where their containers were made from; one that cannot be read may need them all.
+    """
+    made_from = {
+        folder.parent for file in engine.compose_files() for folder in file.parents if folder.name in MADE_FROM
+    }
+    try:
+        needed = {reference for path in made_from - {home.path} for reference in images_staged(Home(path))}
+    except StepdownError:
+        return []
+    return [reference for reference in references if reference not in needed]
 
 
 def refresh_env(home: Home, instance: Instance, release: Release) -> None:
@@ -245,19 +265,12 @@ def _free_slot(home: Home) -> int:
 def _write_env(home: Home, instance: Instance, release: Release) -> None:
     uid, gid = home.owner()
     values = {
-        "STEPDOWN_INSTANCE": instance.name,
+        **instance.variables,
         "STEPDOWN_PROJECT": f"{instance.name}-{release.id}",
         "STEPDOWN_RELEASE": release.id,
         "STEPDOWN_HOME": str(home.path),
-        "STEPDOWN_WORKSPACE": instance.workspace,
         "STEPDOWN_UID": str(uid),
         "STEPDOWN_GID": str(gid),
-        "STEPDOWN_SUBNET": instance.subnet,
-        "STEPDOWN_PORT": str(instance.port),
-        "STEPDOWN_DIRECT_PORT": str(instance.direct_port),
-        "STEPDOWN_IP_GATEWAY": instance.address(GATEWAY_ADDRESS),
-        "STEPDOWN_IP_EGRESS": instance.address(EGRESS_ADDRESS),
-        "STEPDOWN_IP_NOWHERE": instance.address(NOWHERE_ADDRESS),
     }
     values |= {variable("IMAGE", name): image["reference"] for name, image in release.images.items()}
     for plan in release.plans:

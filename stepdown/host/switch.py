@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepdown import commands
 from stepdown.errors import ChangedError, StepdownError, sentence
-from stepdown.host import allowance, edge, egress, engine, gateway, journal, preflight, tokens
+from stepdown.host import allowance, edge, egress, engine, gateway, journal, preflight, standby, tokens
 from stepdown.host.handshake import Handshake
 from stepdown.host.home import Home, read_json
 from stepdown.host.instance import load_instance
@@ -39,6 +40,47 @@ class Outcome:
     kept: tuple[str, ...]
 
 
+@dataclass
+class Attempt:
+    """One switch under way: where it goes, what was there before it, and what it did so far."""
+
+    goal: Target
+    kind: str
+    why: str
+    old: dict[str, Any]  # the state before, empty at first
+    running: tuple[engine.Container, ...]
+    begun: list[str]  # names of the containers that it starts
+    aside: list[str] = field(default_factory=list)  # ids of the containers that it stopped and may need again
+    began: float = field(default_factory=time.monotonic)
+    closed: float = 0.0  # when the port of what is set aside closed
+
+    @property
+    def moves(self) -> bool:
+        """Whether it leads to another plan or release than before."""
+        return (self.old.get("plan"), self.old.get("release")) != (self.goal.plan, self.goal.release.id)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What the journal says of it, in intent and outcome."""
+        before = {"from": self.old.get("plan"), "from_release": self.old.get("release")}
+        return {"to": self.goal.plan, "release": self.goal.release.id, **before}
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return round(time.monotonic() - self.began, 3)
+
+    def clear_the_port(self) -> None:
+        """Two containers cannot publish one port: an old one ends first, and it is closed until the new is up."""
+        goal, port = self.goal, self.goal.instance.direct_port
+        if goal.facts["direct_port"]:
+            others = [c for c in self.running if c.release not in ("", goal.release.id)]
+            self.aside += [c.id for c in others if c.holds(port)]
+        if self.aside:
+            print(f"plan {goal.plan}: 127.0.0.1:{port} closes until release {goal.release.id} is up", file=sys.stderr)
+            self.closed = time.monotonic()
+            engine.set_aside(self.aside, GRACE_SECONDS)
+
+
 def read_state(home: Home) -> dict[str, Any] | None:
     """`state.json`, or None before the first switch."""
     return dict(read_json(home.state)) if home.state.is_file() else None
@@ -49,7 +91,7 @@ def pending(goal: Target) -> dict[str, list[str]]:
     running = engine.containers(goal.instance.name)
     wanted = set(goal.facts["containers"])
     there = {c.name for c in running if c.release == goal.release.id and c.running}
-    others = {c.name for c in running if c.release and not (c.release == goal.release.id and c.name in wanted)}
+    others = {c.name for c in _unwanted(goal, running)}
     return {"start": sorted(wanted - there), "stop": sorted(others), "keep": sorted(wanted & there)}
 
 
@@ -62,20 +104,19 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     found = preflight.problems(goal.home, preflight.of_staged(goal.instance, goal.release, goal.plan))
     if found:
         raise StepdownError(f"plan {goal.plan}: {preflight.listed(found)}")
-    old = read_state(goal.home) or {}
-    started = time.monotonic()
-    words = {"to": goal.plan, "release": goal.release.id, "from": old.get("plan"), "from_release": old.get("release")}
-    journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **words)
-    begun, stale = _missing(goal, running), edge.differing(goal, running)
+    attempt = Attempt(goal, kind, why, read_state(goal.home) or {}, running, _missing(goal, running))
+    stale = edge.differing(goal, running)
+    journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **attempt.words)
     try:
         with _uninterrupted():
             if "egress" in stale:
                 edge.renew(goal, "egress")
             _permit(goal, running, _wanted(goal))  # before they start: a server may call out at once
-        _start(goal, running, begun)
-        proofs = _prove(goal, begun, current=(old.get("plan"), old.get("release")) == (goal.plan, goal.release.id))
+        attempt.clear_the_port()
+        _start(goal, running, attempt.begun)
+        proofs = _prove(attempt)
     except BaseException as error:
-        _give_up(goal, old, begun, error, kind, words)
+        _give_up(attempt, error)
         raise
     with _uninterrupted():  # from here on a signal waits: the gateway is changed as a whole, or not at all
         try:
@@ -83,38 +124,39 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
                 edge.renew(goal, "gateway")
             move(goal, goal.configuration(), goal.version)
         except BaseException as error:
-            _give_up(goal, old, begun, error, kind, words)
+            _give_up(attempt, error)
             raise
-        seconds = round(time.monotonic() - started, 3)
         try:
-            return _finish(goal, old, running, begun, proofs, seconds, why, kind, words)
+            return _finish(attempt, proofs)
         except (StepdownError, OSError) as error:
             wrong = f"has the traffic, but what follows failed: {error}"
             raise ChangedError(sentence(f"plan {goal.plan}", wrong, run="stepdown.pyz converge")) from error
 
 
-def _give_up(
-    goal: Target, old: dict[str, Any], begun: list[str], error: BaseException, kind: str, words: dict[str, Any]
-) -> None:
-    """Put the edge back, then take away what this switch started; the old plan still has the traffic."""
+def _give_up(attempt: Attempt, error: BaseException) -> None:
+    """Put the edge and what was set aside back, and take away what was started; the old plan has the traffic."""
+    goal = attempt.goal
     with _uninterrupted():
-        edge.restore(goal.home, old)
-        ids = [c.id for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name in begun]
-        engine.stop_and_remove(ids, GRACE_SECONDS)
+        edge.restore(goal.home, attempt.old)
+        mine = [c for c in engine.containers(goal.instance.name) if c.release == goal.release.id]
+        engine.stop_and_remove([c.id for c in mine if c.name in attempt.begun], GRACE_SECONDS)
+        engine.bring_back(attempt.aside)
         with contextlib.suppress(StepdownError):  # what is too much lets nobody out: those containers are gone
             _permit(goal, engine.containers(goal.instance.name), set())
-    journal.append(goal.home.journal, "outcome", kind=kind, ok=False, error=_one_line(error), **words)
+    words = {**attempt.words, "error": _one_line(error)}
+    journal.append(goal.home.journal, "outcome", kind=attempt.kind, ok=False, **words)
 
 
-def _prove(goal: Target, begun: list[str], *, current: bool) -> dict[str, Handshake]:
+def _prove(attempt: Attempt) -> dict[str, Handshake]:
     """Every server's proof. On the plan that the host is on, a container that runs and does not answer is made anew."""
+    goal = attempt.goal
     try:
         return prove_all(goal)
     except StepdownError:
-        hung = [name for name in unproved(goal) if name not in begun] if current else []
+        hung = [] if attempt.moves else [name for name in unproved(goal) if name not in attempt.begun]
         if not hung:
             raise
-        begun += hung
+        attempt.begun += hung
         _start(goal, engine.containers(goal.instance.name), hung)
         return prove_all(goal)
 
@@ -133,34 +175,28 @@ def _permit(goal: Target, there: tuple[engine.Container, ...], more: set[tuple[s
 
 
 def _wanted(goal: Target) -> set[tuple[str, str]]:
-    return {(goal.release.id, name) for name in goal.facts["containers"]}
+    """The plan's containers and its standby's, which may be started at any time, by release and name."""
+    return {(goal.release.id, name) for name in (*goal.facts["containers"], *standby.names(goal))}
 
 
-def _finish(
-    goal: Target,
-    old: dict[str, Any],
-    running: tuple[engine.Container, ...],
-    begun: list[str],
-    proofs: dict[str, Handshake],
-    seconds: float,
-    why: str,
-    kind: str,
-    words: dict[str, Any],
-) -> Outcome:
-    moved = (old.get("plan"), old.get("release")) != (goal.plan, goal.release.id)
-    since = journal.now() if moved else old["since"]
+def _finish(attempt: Attempt, proofs: dict[str, Handshake]) -> Outcome:
+    goal, old, begun = attempt.goal, attempt.old, attempt.begun
+    seconds, closed = attempt.seconds(), round(time.monotonic() - attempt.closed, 3)
+    since = journal.now() if attempt.moves else old["since"]
     _write_plan(goal, since)
     point_current(goal.home, goal.release)
-    stopped = _retire(goal, running)
+    stopped = _retire(goal, attempt.running)
+    ready = standby.keep(goal)
     _permit(goal, (), _wanted(goal))
-    last = (
-        {"from": old.get("plan"), "to": goal.plan, "seconds": seconds, "ok": True} if moved else old.get("last_switch")
-    )
-    state = {"plan": goal.plan, "release": goal.release.id, "since": since, "by": journal.caller(), "why": why}
+    last = {"from": old.get("plan"), "to": goal.plan, "seconds": seconds, "ok": True}
+    by = {"by": journal.caller(), "why": attempt.why, "last_switch": last if attempt.moves else old.get("last_switch")}
     hashes = {name: proof.schema_hash for name, proof in proofs.items()}
-    goal.home.write_json(goal.home.state, {**state, "last_switch": last, "schema_hashes": hashes})
-    done = {"seconds": seconds, "started": begun, "stopped": stopped}
-    journal.append(goal.home.journal, "outcome", kind=kind, ok=True, **words, **done)
+    state = {"plan": goal.plan, "release": goal.release.id, "since": since, **by, "schema_hashes": hashes}
+    goal.home.write_json(goal.home.state, state)
+    done = {"seconds": seconds, "started": begun, "stopped": stopped, "standby": ready}
+    if attempt.aside:
+        done["closed_seconds"] = closed
+    journal.append(goal.home.journal, "outcome", kind=attempt.kind, ok=True, **attempt.words, **done)
     prune(goal.home, _kept_releases(goal.home), engine.remove_images)
     kept = tuple(name for name in goal.facts["containers"] if name not in begun)
     return Outcome(True, goal.plan, goal.release.id, seconds, tuple(begun), tuple(stopped), kept)
@@ -209,11 +245,12 @@ def _prepare(goal: Target) -> None:
     home = goal.home
     tokens.ensure(home)
     refresh_env(home, goal.instance, goal.release)
-    for container in goal.facts["containers"].values():
-        for server in container["secrets"]:
-            home.make_directory(home.secrets / "servers" / server, 0o700)
-        for server in container["data"]:
-            home.make_directory(home.data / server, 0o700)
+    for plan in goal.release.plans:  # of all plans: the engine would make what is missing, as root, when one starts
+        for container in goal.release.facts(plan)["containers"].values():
+            for server in container["secrets"]:
+                home.make_directory(home.secrets / "servers" / server, 0o700)
+            for server in container["data"]:
+                home.make_directory(home.data / server, 0o700)
     if goal.instance.workspace == str(home.data / "workspace"):
         home.make_directory(home.data / "workspace", 0o755)
     gateway.write_idle(home, read_json(goal.release.path / "edge" / "idle.json"))
@@ -222,13 +259,22 @@ def _prepare(goal: Target) -> None:
         _write_plan(goal, journal.now())
 
 
+def _unwanted(goal: Target, running: tuple[engine.Container, ...]) -> list[engine.Container]:
+    """Containers that are neither of the plan nor its standby as it is kept; the edge is none of a release."""
+    ready = standby.names(goal)
+    cold = standby.mode(goal, running) == standby.COLD
+    wanted = {c.id for c in running if c.release == goal.release.id and c.name in goal.facts["containers"]}
+    wanted |= {c.id for c in running if c.release == goal.release.id and c.name in ready and not (cold and c.running)}
+    return [c for c in running if c.release and c.id not in wanted]
+
+
 def settled(goal: Target, running: tuple[engine.Container, ...]) -> bool:
     """Whether the host is on `goal` already, every server of it answering; changes nothing."""
     state = read_state(goal.home)
     if not state or (state["plan"], state["release"]) != (goal.plan, goal.release.id):
         return False
     plan = pending(goal)
-    if plan["start"] or plan["stop"] or edge.differing(goal, running):
+    if plan["start"] or plan["stop"] or edge.differing(goal, running) or not standby.kept(goal, running):
         return False
     try:
         if gateway.routes_version(goal.home) != goal.version:
@@ -249,8 +295,9 @@ def _missing(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
 
 def _start(goal: Target, running: tuple[engine.Container, ...], missing: list[str]) -> None:
     if missing:
-        # a stopped remnant would be started with its old addresses and files: make it anew
-        remnants = [c.id for c in running if c.release == goal.release.id and c.name in missing]
+        # a stopped remnant may hold what it was stopped for: make it anew; a standby was never started
+        mine = [c for c in running if c.release == goal.release.id and c.name in missing]
+        remnants = [c.id for c in mine if not c.created]
         engine.stop_and_remove(remnants, 0)
         engine.up(goal.home, goal.release.env_file, goal.release.compose_file(goal.plan), missing)
 
@@ -258,7 +305,7 @@ def _start(goal: Target, running: tuple[engine.Container, ...], missing: list[st
 def _retire(goal: Target, running: tuple[engine.Container, ...]) -> list[str]:
     """Drain and stop what the plan does not want, then let Envoy forget it."""
     wanted = goal.configuration()
-    old = [c for c in running if c.release and f"{c.release}.{c.name}" not in wanted.endpoints]
+    old = _unwanted(goal, running)
     clusters = {f"{c.release}.{c.name}" for c in old}
     deadline = time.monotonic() + max((_patience(goal.home, c) for c in old), default=0)
     while clusters and gateway.active_requests(goal.home, clusters) and time.monotonic() < deadline:

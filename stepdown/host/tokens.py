@@ -17,7 +17,7 @@ def ensure(home: Home) -> bool:
     client, made_client = _token(home, home.client_token, 0o600)
     agent, made_agent = _token(home, home.agent_token, 0o400)
     hashes = home.auth / "tokens.json"
-    wanted = {"tokens": [_entry("default", client), _entry("agent", agent)]}
+    wanted = {"tokens": [entry("default", client), entry("agent", agent)]}
     if not hashes.is_file() or read_json(hashes) != wanted:
         home.write(hashes, json.dumps(wanted, indent=2) + "\n", 0o400)
         return True
@@ -42,5 +42,6 @@ def _token(home: Home, path: Path, mode: int) -> tuple[str, bool]:
     return token, True
 
 
-def _entry(name: str, token: str) -> dict[str, object]:
+def entry(name: str, token: str) -> dict[str, object]:
+    """What containers are given of a token that opens every server."""
     return {"name": name, "sha256": hashlib.sha256(token.encode()).hexdigest(), "servers": ["*"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stepdown.catalog import LAST_RESORT, Catalog
 from stepdown.resolve import Container, ResolvedPlan
 
 
@@ -27,6 +28,11 @@ def plan_facts(plan: ResolvedPlan) -> dict[str, Any]:
         "lost": dict(plan.plan.lost),
         "direct_port": plan.plan.direct_port,
     }
+
+
+def policy_facts(catalog: Catalog) -> dict[str, Any]:
+    """`policy.json` of a release: how it falls back."""
+    return {"standby": {"plan": LAST_RESORT, "mode": catalog.policy.standby}}
 
 
 def _container(container: Container) -> dict[str, Any]:

@@ -133,26 +133,23 @@ def _envoy(name: str, port: int, bootstrap: str) -> dict[str, Any]:
 
 def servers_network() -> dict[str, Any]:
     """The network between edge and servers: no way out of it, addresses fixed by the release's env file."""
-    return {
-        "name": "${STEPDOWN_INSTANCE}_servers",
-        "internal": True,
-        # the engine's key for the default gateway; by itself it would be the host, whose every address would answer
-        "ipam": {
-            "config": [
-                {"subnet": "${STEPDOWN_SUBNET}", "aux_addresses": {"DefaultGatewayIPv4": "${STEPDOWN_IP_NOWHERE}"}}
-            ]
-        },
-        "labels": LABELS,
-    }
+    addresses = _addresses("${STEPDOWN_SUBNET_SERVERS}", "${STEPDOWN_IP_NOWHERE}")
+    return {"name": "${STEPDOWN_INSTANCE}_servers", "internal": True, "ipam": addresses, "labels": LABELS}
 
 
 def door_network() -> dict[str, Any]:
-    """A bridge that can publish ports and gives no way out: nothing behind it is masqueraded."""
+    """A bridge that can publish ports and gives no way out: nothing behind it is routed or masqueraded."""
     return {
         "name": "${STEPDOWN_INSTANCE}_door",
         "driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+        "ipam": _addresses("${STEPDOWN_SUBNET_DOOR}", "${STEPDOWN_IP_NOWHERE_DOOR}"),
         "labels": LABELS,
     }
+
+
+def _addresses(subnet: str, nowhere: str) -> dict[str, Any]:
+    """A network whose default gateway nobody is; by itself it would be the host, whose every address would answer."""
+    return {"config": [{"subnet": subnet, "aux_addresses": {"DefaultGatewayIPv4": nowhere}}]}
 
 
 def egress_network() -> dict[str, Any]:

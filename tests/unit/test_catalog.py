@@ -35,7 +35,7 @@ def test_the_unchanged_copy_is_loaded(copied_catalog: Path, catalog: Catalog) ->
 
 def test_a_rewritten_copy_is_loaded(copied_catalog: Path, catalog: Catalog) -> None:
     """Nor do they come from the way that the cases write a file."""
-    for name in ("servers.yml", "plans.yml", "objectives.yml"):
+    for name in ("servers.yml", "plans.yml", "objectives.yml", "policy.yml"):
         _change(copied_catalog / "catalog" / name, {"set": {}})
     assert catalog == load_catalog(copied_catalog)
 
@@ -64,6 +64,13 @@ def test_no_plan_loses_a_required_server(catalog: Catalog) -> None:
     for plan in catalog.plans.values():
         carried = {server for servers in plan.containers.values() for server in servers}
         assert set() == required - carried, plan.name
+
+
+@pytest.mark.parametrize("standby", ["cold", "warm"])
+def test_the_standby_is_kept_as_the_policy_says(copied_catalog: Path, standby: str) -> None:
+    """Made, or running."""
+    _change(copied_catalog / "catalog" / "policy.yml", {"set": {"standby": standby}})
+    assert standby == load_catalog(copied_catalog).policy.standby
 
 
 def _change(path: Path, case: dict[str, Any]) -> None:

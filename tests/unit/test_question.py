@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stepdown import fit, question
-from stepdown.catalog import Catalog
+from stepdown.catalog import PLAN_NAMES, Catalog
 from stepdown.host import preflight
 from stepdown.host.home import Home
 from stepdown.host.survey import survey
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 def test_the_file_for_the_role_makes_a_question(catalog: Catalog, tmp_path: Path) -> None:
     """With a host's own settings added it is one that the agent takes; only plans that can be deployed are in it."""
-    path = question.pack(tmp_path, catalog, question.unbuilt(["zen"]), "digest")
+    path = question.pack(tmp_path, catalog, question.unbuilt(["node"]), "digest")
     written = json.loads(path.read_text(encoding="utf-8"))
     settings = {"name": "stepdown", "port": 8080, "direct_port": 7860}
     asked = preflight.question(json.dumps({**written, "instance": settings}))
-    assert (["C"], "digest") == (list(asked.plans), asked.archive)
-    assert {"zen": {"reference": "", "id": "", "mib": question.IMAGE_MIB}} == asked.images
+    assert (list(PLAN_NAMES), "digest") == (list(asked.plans), asked.archive)
+    assert {"node": {"reference": "", "id": "", "mib": question.IMAGE_MIB}} == asked.images
 
 
 def test_images_are_asked_about_with_their_sizes(staging: Staging) -> None:
     """In MiB, rounded up; in the order that docker was asked in."""
     (staging.engine / "docker").write_text("#!/bin/sh\necho 1048577\necho 5\n")
-    images = {name: staging.images[name] for name in ("zen", "heimdall")}
-    zen, heimdall = question.built(images).values()
-    assert (2, 1) == (zen["mib"], heimdall["mib"])
-    assert (images["zen"].reference, images["zen"].id) == (zen["reference"], zen["id"])
+    images = {name: staging.images[name] for name in ("python", "gateway")}
+    python, gateway = question.built(images).values()
+    assert (2, 1) == (python["mib"], gateway["mib"])
+    assert (images["python"].reference, images["python"].id) == (python["reference"], python["id"])
 
 
 def test_this_machine_is_asked_by_its_environment(catalog: Catalog) -> None:
@@ -50,30 +50,35 @@ def test_this_machine_is_asked_by_its_environment(catalog: Catalog) -> None:
 
 def test_an_image_that_is_still_to_be_built_needs_disk(catalog: Catalog) -> None:
     """One that the engine has needs none; a container that no image carries yet needs the most."""
-    images = fit.ask(catalog, {}, ["zen"]).images
-    assert "zen" in images
-    assert "heimdall" not in images
-    assert question.imagined(resolve(catalog, "D")).containers[0].image is not None
+    bare = _without(catalog, "whole")
+    images = fit.ask(bare, {}, ["node"]).images
+    assert "node" in images
+    assert "python" not in images
+    assert question.imagined(resolve(bare, "D")).containers[0].image is not None
     assert "for monolith" in images
 
 
 def test_a_plan_that_no_image_carries_does_not_fit(catalog: Catalog, tmp_path: Path) -> None:
     """Whatever the machine has; the largest that fits is the first without a word against it."""
-    asked = fit.ask(catalog, {}, [])
-    found = fit.verdicts(catalog, tmp_path, asked)
+    bare = _without(catalog, "whole")
+    found = fit.verdicts(bare, tmp_path, fit.ask(bare, {}, []))
     assert "no image carries container monolith yet" in found["D"]
     assert "no image carries container zen yet" not in found["C"]
-    assert "C" == fit.largest({**found, "C": []})
+    assert "C" == fit.largest({**found, "A": ["x"], "B": ["x"], "C": []})
     assert fit.largest({name: ["x"] for name in found}) is None
 
 
-def test_every_plan_is_judged_by_the_agents_own_preflight(complete: Catalog, tmp_path: Path) -> None:
+def test_every_plan_is_judged_by_the_agents_own_preflight(catalog: Catalog, tmp_path: Path) -> None:
     """What fit says of a plan is what a deploy of it would say."""
-    asked = fit.ask(complete, {"STEPDOWN_INSTANCE": "nobody-has-this-name"}, [])
+    asked = fit.ask(catalog, {"STEPDOWN_INSTANCE": "nobody-has-this-name"}, [])
     host = replace(survey(Home(tmp_path), asked.instance, ()), memory_mib=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "survey", lambda *_: host)
-        found = fit.verdicts(complete, tmp_path, asked)
+        found = fit.verdicts(catalog, tmp_path, asked)
     for name, words in found.items():
         assert words == preflight.judge(Home(tmp_path), replace(asked, plan=name), host)
         assert any("MiB of memory are needed" in text for text in words)
+
+
+def _without(catalog: Catalog, image: str) -> Catalog:
+    return replace(catalog, images={name: entry for name, entry in catalog.images.items() if name != image})

@@ -72,8 +72,10 @@ def test_the_manifest_names_plans_images_and_every_file(staging: Staging, render
         assert stream
         manifest = json.load(stream)
     assert ["A", "B", "C", "D"] == manifest["plans"]
-    assert {"zen", "heimdall", "gateway", "everything"} == set(manifest["images"])
-    assert {"reference": staging.images["zen"].reference, "id": staging.images["zen"].id} == manifest["images"]["zen"]
+    assert {"python", "node", "whole", "gateway"} == set(manifest["images"])
+    python = staging.images["python"]
+    assert {"reference": python.reference, "id": python.id} == manifest["images"]["python"]
+    assert {"zen": "0" * 64} == manifest["tools"]
     shipped = {name: text for name, text in rendered.items() if name != "README.md"}
     assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in shipped.items()} == manifest["files"]
     assert {*shipped, "manifest.json"} == set(entries)

@@ -20,7 +20,7 @@ ID = "sha256:" + "0" * 64
 THERE = plain.Deployed(
     instance=Instance("stepdown", 8080, 7860, "10.231.1.0/24", "/opt/stepdown/data/workspace"),
     plan="C",
-    images={name: {"reference": f"stepdown/{name}:abc", "id": ID} for name in ("zen", "heimdall", "gateway")},
+    images={name: {"reference": f"stepdown/{name}:abc", "id": ID} for name in ("python", "node", "whole", "gateway")},
     environment={"ZEN_MCP_ENDPOINT": "", "ZEN_MODELS": "one,two"},
     uid="10001",
     gid="10001",
@@ -84,8 +84,8 @@ def test_plain_gives_every_file_of_the_gateway(told: dict[str, Any]) -> None:
 def test_plain_has_nothing_of_the_instance_beside_it(told: dict[str, Any]) -> None:
     """Name, home, subnet and port are its own, or it would replace what it is compared with."""
     environment = told["plain_environment"]
-    own = ("STEPDOWN_INSTANCE", "STEPDOWN_PROJECT", "STEPDOWN_HOME", "STEPDOWN_SUBNET", "STEPDOWN_PORT")
-    theirs = {"stepdown", "/opt/stepdown", "10.231.1.0/24", "8080"}
+    own = ("STEPDOWN_INSTANCE", "STEPDOWN_PROJECT", "STEPDOWN_HOME", "STEPDOWN_SUBNET_SERVERS", "STEPDOWN_PORT")
+    theirs = {"stepdown", "/opt/stepdown", "10.231.1.0/25", "8080"}
     assert set() == theirs & {environment[name] for name in own}
     assert "one,two" == environment["ZEN_MODELS"]
 

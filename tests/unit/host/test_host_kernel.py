@@ -131,3 +131,57 @@ def test_the_limit_of_a_users_session_does_not_count(tmp_path: Path) -> None:
         "sys/fs/cgroup/user.slice/memory.current": "1\n",
     }
     assert 2000 == kernel.memory_available_mib(_tree(tmp_path, files))
+
+
+def test_the_working_set_is_usage_less_idle_file_cache_on_v1(tmp_path: Path) -> None:
+    """Of the cgroup and all below it; file cache in use counts."""
+    folder = "sys/fs/cgroup/memory/docker/abc"
+    stat = "cache 9\ninactive_file 1\ntotal_cache 9\ntotal_inactive_file 4096\ntotal_active_file 8192\n"
+    files = {
+        "proc/7/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n",
+        f"{folder}/memory.usage_in_bytes": f"{10 * MIB}\n",
+        f"{folder}/memory.stat": stat,
+    }
+    assert 10 * MIB - 4096 == kernel.working_set_bytes("abc", 7, _tree(tmp_path, files))
+
+
+def test_the_working_set_is_usage_less_idle_file_cache_on_v2(tmp_path: Path) -> None:
+    """There memory.stat is of the whole hierarchy as it stands."""
+    folder = "sys/fs/cgroup/system.slice/docker-abc.scope"
+    files = {
+        "proc/7/cgroup": "0::/system.slice/docker-abc.scope\n",
+        f"{folder}/memory.current": f"{10 * MIB}\n",
+        f"{folder}/memory.stat": "anon 1\ninactive_file 4096\nactive_file 8192\n",
+    }
+    assert 10 * MIB - 4096 == kernel.working_set_bytes("abc", 7, _tree(tmp_path, files))
+
+
+def test_a_container_that_is_no_more_has_no_working_set(tmp_path: Path) -> None:
+    """Nor has one whose cgroup is not mounted here: never a zero, which would be a figure."""
+    assert None is kernel.working_set_bytes("abc", 7, tmp_path)
+    files = {"proc/7/cgroup": "4:memory:/docker/abc\n"}
+    assert None is kernel.working_set_bytes("abc", 7, _tree(tmp_path, files))
+
+
+def test_the_memory_of_others_is_not_taken_for_a_containers(tmp_path: Path) -> None:
+    """A process that is still in its parent's cgroup, or whose number another container's has by now."""
+    files = {
+        "proc/7/cgroup": "4:memory:/\n",
+        "proc/8/cgroup": "4:memory:/docker/def\n",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{5000 * MIB}\n",
+        "sys/fs/cgroup/memory/docker/def/memory.usage_in_bytes": f"{5 * MIB}\n",
+    }
+    root = _tree(tmp_path, files)
+    assert [None, None, 5 * MIB] == [
+        kernel.working_set_bytes(id_, pid, root) for id_, pid in (("abc", 7), ("abc", 8), ("def", 8))
+    ]
+
+
+def test_a_cgroup_inside_a_container_is_not_the_whole_of_it(tmp_path: Path) -> None:
+    """An init that makes cgroups of its own moves into one of them."""
+    files = {
+        "proc/7/cgroup": "0::/docker-abc.scope/init\n",
+        "sys/fs/cgroup/docker-abc.scope/memory.current": f"{10 * MIB}\n",
+        "sys/fs/cgroup/docker-abc.scope/init/memory.current": f"{MIB}\n",
+    }
+    assert 10 * MIB == kernel.working_set_bytes("abc", 7, _tree(tmp_path, files))

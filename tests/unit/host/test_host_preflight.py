@@ -120,7 +120,7 @@ def test_a_staged_release_is_asked_about_with_its_own_images(staging: Staging) -
     staged, _ = staging.stage()
     asked = preflight.of_staged(load_instance(staging.home), staged, "C")
     found = judge(staging.home, asked, replace(GOOD, instance=load_instance(staging.home), images={}))
-    references = [staging.images[name].reference for name in ("zen", "heimdall", "gateway")]
+    references = [staging.images[name].reference for name in ("python", "gateway")]
     assert [f"image {r} is not on this host as the release has it. Run: ./run deploy" for r in references] == found
 
 

@@ -17,7 +17,7 @@ from stepdown.errors import StepdownError, UsageError
 from stepdown.host import release as module
 from stepdown.host.instance import Instance, load_instance
 from stepdown.host.release import Release
-from stepdown.shared import EDGE_FOLDERS, SLOT_ADDRESSES
+from stepdown.shared import EDGE_FOLDERS, MOST_CONTAINERS
 
 if TYPE_CHECKING:
     from tests.conftest import Staging
@@ -58,7 +58,7 @@ def test_the_id_depends_on_bundles_images_and_environment(staging: Staging) -> N
     bundle = staging.tree / "compose" / "plan_c" / "compose.yml"
     bundle.write_text(bundle.read_text() + "# changed\n")
     second, _ = staging.stage()
-    third, _ = staging.stage(staging.archive(zen=replace(staging.images["heimdall"], name="zen")))
+    third, _ = staging.stage(staging.archive(python=replace(staging.images["whole"], name="python")))
     fourth, _ = staging.stage(environment={"ZEN_MCP_ENDPOINT": "http://other.example/v1", "ZEN_MODELS": ""})
     releases = [first, second, third, fourth]
     assert 4 == len({release.id for release in releases})
@@ -83,8 +83,8 @@ def test_a_rotated_secret_makes_another_release(staging: Staging) -> None:
 def test_a_missing_image_is_refused(staging: Staging) -> None:
     """Nothing is staged, and no half-unpacked folder stays."""
     engine = staging.engine / "images"
-    engine.write_text("".join(line for line in engine.read_text().splitlines(True) if "stepdown/zen:" not in line))
-    reference = staging.images["zen"].reference
+    engine.write_text("".join(line for line in engine.read_text().splitlines(True) if "stepdown/python:" not in line))
+    reference = staging.images["python"].reference
     with pytest.raises(StepdownError) as refusal:
         staging.stage()
     assert f"images: {reference} not on this host's engine. Run: ./run deploy" == str(refusal.value)
@@ -94,15 +94,15 @@ def test_a_missing_image_is_refused(staging: Staging) -> None:
 def test_an_image_of_the_same_name_and_other_content_is_refused(staging: Staging) -> None:
     """A release names images by id; a tag that was moved is another image."""
     engine = staging.engine / "images"
-    engine.write_text(engine.read_text().replace(staging.images["zen"].id, "sha256:0"))
-    with pytest.raises(StepdownError, match="stepdown/zen:"):
+    engine.write_text(engine.read_text().replace(staging.images["python"].id, "sha256:0"))
+    with pytest.raises(StepdownError, match="stepdown/python:"):
         staging.stage()
 
 
-def test_containers_of_all_releases_have_addresses_of_their_own(staging: Staging, complete: Catalog) -> None:
+def test_containers_of_all_releases_have_addresses_of_their_own(staging: Staging, catalog: Catalog) -> None:
     """Old and new run side by side: no two containers share an address, none has one of the edge."""
     seen: dict[str, str] = {}
-    containers = resolve.container_order(complete)
+    containers = resolve.container_order(catalog)
     for port in range(1, 6):
         release, _ = staging.stage(environment={"ZEN_MCP_ENDPOINT": f"http://models.example:{port}/v1"})
         instance = load_instance(staging.home)
@@ -116,10 +116,10 @@ def test_containers_of_all_releases_have_addresses_of_their_own(staging: Staging
 
 
 def test_the_last_address_of_the_last_slot_is_in_the_subnet() -> None:
-    """Fourteen releases of sixteen addresses, after the gateway's sixteen, fill a /24 and no more."""
+    """Seven releases of sixteen addresses, after the edge's sixteen, fill half of a /24 up to its broadcast."""
     instance = Instance("stepdown", 8080, 7860, "10.231.7.0/24", "/srv")
     last = Release("abc", Path(), module.SLOTS - 1, {}, ())
-    assert "10.231.7.239" == last.address(instance, SLOT_ADDRESSES - 1)
+    assert "10.231.7.126" == last.address(instance, MOST_CONTAINERS - 1)
 
 
 def test_more_releases_than_slots_are_refused(staging: Staging) -> None:
@@ -128,7 +128,7 @@ def test_more_releases_than_slots_are_refused(staging: Staging) -> None:
         folder = staging.home.releases / f"{number:012x}"
         folder.mkdir()
         (folder / "release.json").write_text(json.dumps({"slot": number, "images": {}, "plans": [], "environment": {}}))
-    with pytest.raises(StepdownError, match="holds 14 releases; remove one that is not in use"):
+    with pytest.raises(StepdownError, match="holds 7 releases; remove one that is not in use"):
         staging.stage()
 
 
@@ -156,7 +156,7 @@ def test_the_env_file_is_told_what_the_host_is(staging: Staging) -> None:
         "STEPDOWN_GID": str(gid),
         "STEPDOWN_PORT": "8080",
         "STEPDOWN_DIRECT_PORT": "7860",
-        "STEPDOWN_IMAGE_ZEN": staging.images["zen"].reference,
+        "STEPDOWN_IMAGE_PYTHON": staging.images["python"].reference,
         "ZEN_MCP_ENDPOINT": "http://models.example/v1",
         "ZEN_MODELS": "",
     }

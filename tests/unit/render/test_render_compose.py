@@ -97,7 +97,7 @@ def test_every_variable_is_given_by_the_env_file(rendered: Mapping[str, str], en
     given = {line.partition("=")[0] for line in env_text.splitlines()}
     used = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)\}", rendered[file]))
     assert set() == used - given
-    assert {"STEPDOWN_INSTANCE", "STEPDOWN_HOME", "STEPDOWN_UID", "STEPDOWN_SUBNET"} <= used
+    assert {"STEPDOWN_INSTANCE", "STEPDOWN_HOME", "STEPDOWN_UID", "STEPDOWN_SUBNET_SERVERS"} <= used
 
 
 @pytest.mark.parametrize("file", COMPOSE_FILES)
@@ -120,21 +120,21 @@ def test_only_the_gateway_and_the_monolith_publish_a_port(rendered: Mapping[str,
     assert [f"127.0.0.1:${{STEPDOWN_PORT}}:{GATEWAY_PORT}"] == edge["services"]["gateway"]["ports"]
 
 
-def test_no_container_that_carries_servers_is_on_a_network_with_a_way_out(complete: Catalog) -> None:
+def test_no_container_that_carries_servers_is_on_a_network_with_a_way_out(catalog: Catalog) -> None:
     """The egress proxy alone is; so an allow-list is a matter of its rules."""
     for name in PLAN_NAMES:
-        for container, service in compose.plan_compose(resolve(complete, name))["services"].items():
+        for container, service in compose.plan_compose(resolve(catalog, name))["services"].items():
             assert {"servers", *(["door"] if name == "D" else [])} == set(service["networks"]), container
     edge = compose.edge_compose({"gateway": "", "egress": ""})["services"]
     found = {name: set(service["networks"]) for name, service in edge.items()}
     assert {"gateway": {"servers", "door"}, "egress": {"servers", "egress"}} == found
 
 
-def test_only_containers_with_an_allow_list_know_the_proxy(complete: Catalog) -> None:
+def test_only_containers_with_an_allow_list_know_the_proxy(catalog: Catalog) -> None:
     """And in a shared one it is handed only to the programs of servers that have a list."""
     proxy = "http://${STEPDOWN_IP_EGRESS}:3128"
     for name in PLAN_NAMES:
-        for container in resolve(complete, name).containers:
+        for container in resolve(catalog, name).containers:
             environment = compose.container_block(container)["environment"]
             found = {environment.get(variable, "") for variable in ("HTTP_PROXY", "https_proxy")}
             assert found == {proxy if container.egress else ""}, container.name
@@ -144,60 +144,60 @@ def test_only_containers_with_an_allow_list_know_the_proxy(complete: Catalog) ->
             assert expected == handed, container.name
 
 
-def test_no_container_finds_names(complete: Catalog) -> None:
+def test_no_container_finds_names(catalog: Catalog) -> None:
     """Lookups go to an address where nothing listens, so that none leaves through the engine's own resolver."""
     for name in PLAN_NAMES:
-        for container, service in compose.plan_compose(resolve(complete, name))["services"].items():
+        for container, service in compose.plan_compose(resolve(catalog, name))["services"].items():
             assert ["127.0.0.1"] == service["dns"], container
             assert "extra_hosts" not in service, container
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_every_network_that_a_service_names_is_defined(complete: Catalog, name: str) -> None:
+def test_every_network_that_a_service_names_is_defined(catalog: Catalog, name: str) -> None:
     """And none is defined that nobody uses."""
-    data = compose.plan_compose(resolve(complete, name))
+    data = compose.plan_compose(resolve(catalog, name))
     used = {network for service in data["services"].values() for network in service["networks"]}
     assert used == set(data["networks"])
 
 
-def test_the_servers_network_is_internal_and_the_door_does_not_masquerade(complete: Catalog) -> None:
+def test_the_servers_network_is_internal_and_the_door_does_not_masquerade(catalog: Catalog) -> None:
     """Neither is a way out."""
-    networks = compose.plan_compose(resolve(complete, "D"))["networks"]
+    networks = compose.plan_compose(resolve(catalog, "D"))["networks"]
     assert True is networks["servers"]["internal"]
     masquerade = networks["door"]["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"]
     assert "false" == masquerade
 
 
-def test_the_host_is_told_its_servers_and_no_others(complete: Catalog) -> None:
+def test_the_host_is_told_its_servers_and_no_others(catalog: Catalog) -> None:
     """MCP_HOST_CONFIG of `code` starts serena and filesystem, bounded as the catalogue says."""
-    container = next(c for c in resolve(complete, "B").containers if c.name == "code")
+    container = next(c for c in resolve(catalog, "B").containers if c.name == "code")
     config = json.loads(compose.container_block(container)["environment"]["MCP_HOST_CONFIG"])
     assert ["serena", "filesystem"] == list(config["servers"])
-    serena = complete.servers["serena"]
+    serena = catalog.servers["serena"]
     told = config["servers"]["serena"]
     assert (serena.call_seconds, serena.concurrent_calls) == (
         told["call_timeout_seconds"],
         told["max_concurrent_calls"],
     )
-    assert {"tool": "get_current_config", "arguments": {}} == told["probe"]
+    assert {"tool": "list_memories", "arguments": {}} == told["probe"]
 
 
-def test_the_host_is_told_which_clients_to_keep_apart_and_what_is_set(complete: Catalog) -> None:
+def test_the_host_is_told_which_clients_to_keep_apart_and_what_is_set(catalog: Catalog) -> None:
     """In `zen-reasoning` of plan B only sequential-thinking has children for clients; both have their settings."""
-    container = next(c for c in resolve(complete, "B").containers if c.name == "zen-reasoning")
+    container = next(c for c in resolve(catalog, "B").containers if c.name == "zen-reasoning")
     told = compose.host_config(container)["servers"]
-    thinking = complete.servers["sequential-thinking"]
+    thinking = catalog.servers["sequential-thinking"]
     assert thinking.clients is not None
     bounds = {"most": thinking.clients.most, "idle_seconds": thinking.clients.idle_seconds}
     assert {"sequential-thinking": bounds} == {n: s["clients"] for n, s in told.items() if "clients" in s}
-    assert {name: dict(complete.servers[name].settings) for name in told} == {n: s["settings"] for n, s in told.items()}
+    assert {name: dict(catalog.servers[name].settings) for name in told} == {n: s["settings"] for n, s in told.items()}
     assert {"DISABLE_THOUGHT_LOGGING": "true"} == told["sequential-thinking"]["settings"]
 
 
-def test_a_dollar_in_the_catalogue_is_no_variable(complete: Catalog) -> None:
+def test_a_dollar_in_the_catalogue_is_no_variable(catalog: Catalog) -> None:
     """Compose would interpolate it, so it is doubled."""
-    zen = replace(complete.servers["zen"], command=("/bin/zen", "--cost=$5"))
-    changed = replace(complete, servers={**complete.servers, "zen": zen})
+    zen = replace(catalog.servers["zen"], command=("/bin/zen", "--cost=$5"))
+    changed = replace(catalog, servers={**catalog.servers, "zen": zen})
     block = compose.container_block(resolve(changed, "C").carrier("zen"))
     assert "--cost=$$5" in block["environment"]["MCP_HOST_CONFIG"]
 

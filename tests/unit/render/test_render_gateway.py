@@ -17,28 +17,28 @@ NEVER_SENT = {"connect-failure", "refused-stream", "reset-before-request"}
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_every_server_has_a_route_in_every_plan(complete: Catalog, name: str) -> None:
+def test_every_server_has_a_route_in_every_plan(catalog: Catalog, name: str) -> None:
     """A lost one too: its container answers with a typed error."""
-    plan = resolve(complete, name)
-    paths = {route["match"]["path"]: route["route"]["cluster"] for route in _forwarding(complete, name, "path")}
-    assert {f"/mcp/{server}": plan.carrier(server).name for server in complete.servers} == paths
+    plan = resolve(catalog, name)
+    paths = {route["match"]["path"]: route["route"]["cluster"] for route in _forwarding(catalog, name, "path")}
+    assert {f"/mcp/{server}": plan.carrier(server).name for server in catalog.servers} == paths
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_every_route_leads_to_a_cluster_of_the_plan(complete: Catalog, name: str) -> None:
+def test_every_route_leads_to_a_cluster_of_the_plan(catalog: Catalog, name: str) -> None:
     """Envoy would refuse the whole file otherwise; one cluster for each container."""
-    rendered = gateway.plan_gateway(complete, resolve(complete, name))
+    rendered = gateway.plan_gateway(catalog, resolve(catalog, name))
     clusters = [cluster["name"] for cluster in rendered["clusters"]]
-    assert list(complete.plan(name).containers) == clusters
+    assert list(catalog.plan(name).containers) == clusters
     routes = rendered["routes"]["virtual_hosts"][0]["routes"]
     assert set() == {route["route"]["cluster"] for route in routes if "route" in route} - set(clusters)
     assert True is rendered["routes"]["validate_clusters"]
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_nothing_but_health_is_reached_without_a_token(complete: Catalog, name: str) -> None:
+def test_nothing_but_health_is_reached_without_a_token(catalog: Catalog, name: str) -> None:
     """The refusal matches every path and stands before every route but /healthz; the first match wins."""
-    routes = _routes(complete, name)
+    routes = _routes(catalog, name)
     refusal = next(place for place, route in enumerate(routes) if "headers" in route["match"])
     assert [{"path": "/healthz"}] == [route["match"] for route in routes[:refusal]]
     assert "/" == routes[refusal]["match"]["prefix"]
@@ -54,9 +54,9 @@ def test_nothing_but_health_is_reached_without_a_token(complete: Catalog, name: 
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_only_calls_that_were_never_sent_are_sent_again(complete: Catalog, name: str) -> None:
+def test_only_calls_that_were_never_sent_are_sent_again(catalog: Catalog, name: str) -> None:
     """A call that may have run must not run twice."""
-    for route in _forwarding(complete, name):
+    for route in _forwarding(catalog, name):
         conditions = set(route["route"]["retry_policy"]["retry_on"].split(","))
         assert set() == conditions - NEVER_SENT
         assert "per_try_timeout" not in route["route"]["retry_policy"]
@@ -64,40 +64,40 @@ def test_only_calls_that_were_never_sent_are_sent_again(complete: Catalog, name:
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_the_gateway_waits_longer_than_the_server_may_take(complete: Catalog, name: str) -> None:
+def test_the_gateway_waits_longer_than_the_server_may_take(catalog: Catalog, name: str) -> None:
     """So the typed error of mcp_host arrives, not the gateway's 504."""
-    for route in _forwarding(complete, name, "path"):
-        server = complete.servers[route["match"]["path"].removeprefix("/mcp/")]
+    for route in _forwarding(catalog, name, "path"):
+        server = catalog.servers[route["match"]["path"].removeprefix("/mcp/")]
         for key in ("timeout", "idle_timeout"):
             assert float(route["route"][key].removesuffix("s")) > server.call_seconds
 
 
-def test_a_rest_surface_has_a_route_where_its_server_is_carried(complete: Catalog) -> None:
+def test_a_rest_surface_has_a_route_where_its_server_is_carried(catalog: Catalog) -> None:
     """/scans leads to heimdall's container and stops at the segment's end."""
     carriers = {"A": "heimdall", "B": "heimdall", "C": "heimdall", "D": "monolith"}
-    found = {name: _forwarding(complete, name, "path_separated_prefix") for name in PLAN_NAMES}
+    found = {name: _forwarding(catalog, name, "path_separated_prefix") for name in PLAN_NAMES}
     assert {name: [("/scans", carrier)] for name, carrier in carriers.items()} == {
         name: [(route["match"]["path_separated_prefix"], route["route"]["cluster"]) for route in routes]
         for name, routes in found.items()
     }
 
 
-def test_a_rest_surface_has_no_route_where_its_server_is_lost(complete: Catalog) -> None:
+def test_a_rest_surface_has_no_route_where_its_server_is_lost(catalog: Catalog) -> None:
     """Its alternative is told over MCP; a REST client gets the 404 that lists what there is."""
-    github = replace(complete.servers["github"], rest="/repositories")
-    changed = replace(complete, servers={**complete.servers, "github": github})
+    github = replace(catalog.servers["github"], rest="/repositories")
+    changed = replace(catalog, servers={**catalog.servers, "github": github})
     assert ["/scans"] == [
         route["match"]["path_separated_prefix"] for route in _forwarding(changed, "C", "path_separated_prefix")
     ]
 
 
-def test_an_unknown_path_is_told_the_known_ones(complete: Catalog) -> None:
+def test_an_unknown_path_is_told_the_known_ones(catalog: Catalog) -> None:
     """The last route matches all and is no server's."""
-    last = _routes(complete, "C")[-1]
+    last = _routes(catalog, "C")[-1]
     assert {"prefix": "/"} == last["match"]
     assert 404 == last["direct_response"]["status"]
     body = last["direct_response"]["body"]["inline_string"]
-    assert [] == [server for server in complete.servers if f"/mcp/{server}" not in body]
+    assert [] == [server for server in catalog.servers if f"/mcp/{server}" not in body]
 
 
 def test_without_a_plan_every_call_is_told_to_deploy() -> None:
@@ -108,10 +108,10 @@ def test_without_a_plan_every_call_is_told_to_deploy() -> None:
 
 
 @pytest.mark.parametrize("name", PLAN_NAMES)
-def test_a_cluster_lets_through_what_its_servers_bear(complete: Catalog, name: str) -> None:
+def test_a_cluster_lets_through_what_its_servers_bear(catalog: Catalog, name: str) -> None:
     """Twice the calls that its servers take at once, so that mcp_host is the one that says `busy`."""
-    clusters = gateway.plan_gateway(complete, resolve(complete, name))["clusters"]
-    for cluster, container in zip(clusters, resolve(complete, name).containers, strict=True):
+    clusters = gateway.plan_gateway(catalog, resolve(catalog, name))["clusters"]
+    for cluster, container in zip(clusters, resolve(catalog, name).containers, strict=True):
         (limits,) = cluster["circuit_breakers"]["thresholds"]
         assert 2 * sum(server.concurrent_calls for server in container.servers) == limits["max_requests"]
         assert {"value": 0} == cluster["common_lb_config"]["healthy_panic_threshold"]
