@@ -14,8 +14,10 @@ from stepdown.catalog import PLAN_NAMES, Catalog
 from stepdown.host import preflight
 from stepdown.host.home import Home
 from stepdown.host.survey import survey
+from stepdown.memory import Memory
 from stepdown.render.agent import plan_facts
-from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, resolve
+from stepdown.resolve import DEFAULT_DIRECT_PORT, DEFAULT_PORT, ResolvedPlan, resolve
+from stepdown.shared import EDGE_MEMORY_MIB
 
 SECRETS = {
     "zen/api_key": "ZEN_API_KEY",
@@ -39,8 +41,8 @@ def ask(catalog: Catalog, environ: Mapping[str, str], absent: Iterable[str]) -> 
         },
         plans={name: plan_facts(question.imagined(plan)) for name, plan in plans.items()},
         images=question.unbuilt({*absent, *images} - (set(catalog.images) - set(absent))),
-        secrets=tuple(name for name, variable in SECRETS.items() if environ.get(variable)),
         environment={name: environ.get(name, "") for server in catalog.servers.values() for name in server.egress},
+        secrets=tuple(name for name, variable in SECRETS.items() if environ.get(variable)),
     )
 
 
@@ -57,3 +59,18 @@ def verdicts(catalog: Catalog, home: Path, asked: preflight.Question) -> dict[st
 def largest(found: Mapping[str, list[str]]) -> str | None:
     """The first plan, from A down, with nothing against it."""
     return next((name for name in PLAN_NAMES if not found[name]), None)
+
+
+def memory_rows(catalog: Catalog, measured: Memory) -> dict[str, dict[str, int]]:
+    """`memory_row` of every plan."""
+    return {name: memory_row(resolve(catalog, name), measured) for name in PLAN_NAMES}
+
+
+def memory_row(plan: ResolvedPlan, measured: Memory) -> dict[str, int]:
+    """What a plan may use by its limits, and what it was measured to need, both with the edge, in MiB."""
+    return {"limit": plan.memory_mib + sum(EDGE_MEMORY_MIB.values()), "need": measured.need_mib(plan.plan)}
+
+
+def memory_told(row: Mapping[str, int]) -> str:
+    """A `memory_row` for people."""
+    return f"memory with the edge: limit {row['limit']} MiB, measured need {row['need']} MiB"

@@ -146,8 +146,9 @@ def document(measured: Measured) -> dict[str, Any]:
         }
         for contender in benchmark.contenders
     }
-    limits = {
-        verdict.objective.name: {
+    limits = [
+        {
+            "objective": verdict.objective.name,
             "contender": verdict.contender,
             "statistic": verdict.objective.statistic,
             "measured": verdict.measured,
@@ -156,7 +157,7 @@ def document(measured: Measured) -> dict[str, Any]:
             "good": verdict.good,
         }
         for verdict in judge(measured)
-    }
+    ]
     return {
         "summary": benchmark.summary,
         "reference": benchmark.reference,

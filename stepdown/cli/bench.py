@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from invoke.context import Context
 
-from stepdown.bench import deploy, measure
+from stepdown.bench import deploy, measure, start
 from stepdown.cli import door
 from stepdown.errors import StepdownError, UsageError, sentence
 
@@ -20,7 +20,9 @@ NOT_JUDGED = 3
 # Name to what prepares it; each leaves nothing behind.
 BENCHMARKS: Mapping[str, Callable[[measure.Setting], AbstractContextManager[measure.Benchmark]]] = {
     "deploy": deploy.prepared,
+    "start": start.prepared,
 }
+HERE_ONLY = ("start",)  # measured on this machine, whatever the inventory
 
 
 @door.command(
@@ -33,8 +35,9 @@ BENCHMARKS: Mapping[str, Callable[[measure.Setting], AbstractContextManager[meas
 )
 def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int = 5, yes: bool = False) -> None:
     """Measure beside contenders, in turns; exit 1 when a limit is missed, 3 when it could not be judged."""
-    chosen = choose(only, rounds)
-    if (door.ROOT / inventory).resolve() != door.ROOT / LOCAL and not yes:
+    local = (door.ROOT / inventory).resolve() == door.ROOT / LOCAL
+    chosen = choose(only, rounds, local=local)
+    if not local and not yes:
         wrong = "bench makes a second instance on its host and removes it; say so with --yes"
         raise UsageError(sentence(f"inventory {inventory!r}", wrong))
     setting = measure.Setting(door.ROOT, inventory, door.catalog().objectives, door.say)
@@ -56,13 +59,15 @@ def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int
     door.leave(0 if all(verdict.good for ran in done for verdict in measure.judge(ran)) else 1)
 
 
-def choose(only: str, rounds: int) -> list[str]:
+def choose(only: str, rounds: int, *, local: bool) -> list[str]:
     """The benchmarks that were asked for; UsageError for one that is not there, or an odd number of rounds."""
-    if only and only not in BENCHMARKS:
-        raise UsageError(sentence("bench", f"--only={only} names no benchmark", BENCHMARKS, "./run bench"))
+    known = [name for name in BENCHMARKS if local or name not in HERE_ONLY]
+    if only and only not in known:
+        where = "" if local or only not in BENCHMARKS else " of another machine"
+        raise UsageError(sentence("bench", f"--only={only} names no benchmark{where}", known, "./run bench"))
     if not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(sentence("bench", f"--rounds={rounds} should be from 1 to {MOST_ROUNDS}", run="./run bench"))
-    return [only] if only else list(BENCHMARKS)
+    return [only] if only else known
 
 
 def _measured(name: str, setting: measure.Setting, rounds: int) -> measure.Measured:

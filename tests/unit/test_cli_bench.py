@@ -23,14 +23,21 @@ def run(root: Path, *words: str, **environment: str) -> subprocess.CompletedProc
 
 def test_all_benchmarks_run_unless_one_is_named() -> None:
     """`--only` takes one."""
-    assert list(bench.BENCHMARKS) == bench.choose("", 5)
-    assert ["deploy"] == bench.choose("deploy", 1)
+    assert ["deploy", "start"] == bench.choose("", 5, local=True)
+    assert ["start"] == bench.choose("start", 1, local=True)
+
+
+def test_another_machine_is_asked_what_can_be_measured_there() -> None:
+    """Containers are started by this machine's engine, so `start` says nothing of another one's."""
+    assert ["deploy"] == bench.choose("", 5, local=False)
+    with pytest.raises(UsageError, match=r"--only=start names no benchmark of another machine \(known: deploy\)"):
+        bench.choose("start", 5, local=False)
 
 
 @pytest.mark.parametrize(
     ("only", "rounds", "says"),
     [
-        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy\)\. Run: \./run bench"),
+        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy, start\)\. Run: \./run bench"),
         ("", 0, r"--rounds=0 should be from 1 to 100"),
         ("deploy", 101, r"--rounds=101 should be from 1 to 100"),
     ],
@@ -38,7 +45,7 @@ def test_all_benchmarks_run_unless_one_is_named() -> None:
 def test_what_cannot_be_measured_is_wrong_use(only: str, rounds: int, says: str) -> None:
     """Refused before anything is looked at."""
     with pytest.raises(UsageError, match=says):
-        bench.choose(only, rounds)
+        bench.choose(only, rounds, local=True)
 
 
 def test_wrong_use_exits_2(root: Path) -> None:

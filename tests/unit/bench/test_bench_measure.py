@@ -93,8 +93,9 @@ def test_the_report_has_every_measurement() -> None:
     assert 3.0 == document["contenders"]["plain"]["ratio"]
     assert (2, "ours") == (document["rounds"], document["reference"])
     assert {"before": [0.5, 0.4, 0.3], "after": [1.5, 0.9, 0.5]} == document["load_average"]
-    limit = document["limits"]["deploy_unchanged_local"]
+    (limit,) = document["limits"]
     assert {
+        "objective": "deploy_unchanged_local",
         "contender": "ours",
         "statistic": "max",
         "measured": 3.0,
