@@ -14,7 +14,7 @@ def certificate(names: tuple[str, ...]) -> tuple[str, str]:
     """A CA as PEM, and a certificate of it for `names` with its key as PEM; for a day."""
     now = datetime.now(UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a GitHub for tests")])
+    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority for tests")])
 
     def begin(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         began, ends = now - timedelta(hours=1), now + timedelta(days=1)

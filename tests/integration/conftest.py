@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.doubles.model_endpoint import ModelEndpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY_SECONDS = 600
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,14 @@ class Stack:
 def docker(*words: str) -> str:
     """A docker command's output."""
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def until(met: Any, what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for a state of the engine that only polling shows."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)  # the engine tells of this only when asked
 
 
 def free_port() -> int:

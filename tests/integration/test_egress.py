@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.model_endpoint import ModelEndpoint
+from tests.doubles.tls import certificate
 from tests.integration.clients import REVISIONS, consult_two_models, with_client
 from tests.integration.conftest import Stack, docker
 from tests.integration.reach import Inside
@@ -165,14 +165,15 @@ def test_a_proxy_that_is_down_degrades_who_needs_it(stack: Stack) -> None:
 
 def test_zen_reaches_an_endpoint_of_https(stack: Stack, endpoint: ModelEndpoint, tmp_path: Path) -> None:
     """TLS is zen's own, end to end; the endpoint of before is taken away."""
-    certificate, key = _certificate(tmp_path, HOST)
+    authority, pem = certificate((HOST,))
+    (tmp_path / "server.pem").write_text(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(tmp_path / "server.pem")
     secure = ModelEndpoint(endpoint.address, ("model-one",), tls=context)
     try:
         deploy(stack, f"https://{HOST}:{secure.port}/v1")
         place = inside(stack, "zen")
-        arguments = (f"https://{HOST}:{secure.port}/v1", certificate.read_text())
+        arguments = (f"https://{HOST}:{secure.port}/v1", authority)
         assert "answer of model-one" == place.python(ASK_A_MODEL, *arguments, interpreter="/opt/zen/venv/bin/python")
         assert {"model-one"} == secure.consulted()
         assert 403 == place.get(f"http://{HOST}:{secure.port}/v1/models")[0]
@@ -189,15 +190,6 @@ def test_a_url_that_is_none_is_refused_before_anything_changes(stack: Stack) -> 
     assert 1 == done.returncode
     assert "ZEN_MCP_ENDPOINT: is no URL of http or https with a host in it" in done.stdout + done.stderr
     assert before == stack.containers()
-
-
-def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for a name that is its own authority, and its key; for a day."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}"]
-    argv += ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(argv, check=True, capture_output=True)
-    return certificate, key
 
 
 def _until_logged(stack: Stack, wanted: tuple[str, str, str, int]) -> None:

@@ -9,10 +9,8 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,19 +19,9 @@ from stepdown.host import gateway, release, switch
 from stepdown.host.home import Home
 from stepdown.host.target import target
 from tests.integration.clients import request, tools_list
-from tests.integration.conftest import ROOT, Stack, docker, free_port
+from tests.integration.conftest import PATIENCE_SECONDS, ROOT, Stack, docker, free_port, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
-
-PATIENCE_SECONDS = 60
-
-
-def until(met: Any, what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for a state of the engine that only polling shows."""
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)  # the engine tells of this only when asked
 
 
 def answers(stack: Stack, server: str = "zen") -> bool:
@@ -108,6 +96,16 @@ def test_a_new_release_takes_over_without_losing_a_call(stack: Stack) -> None:
     assert stack.status()["release"] != before
 
 
+def test_another_instance_that_goes_leaves_the_images_of_this_one(stack: Stack, other: Stack) -> None:
+    """Those that no container needs now too: another plan may need them the next minute."""
+    images = docker("image", "ls", "--quiet", "--filter", "label=stepdown.image")
+    done = other.run("deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    gone = other.agent("down", "--purge")
+    assert gone.returncode == 0, gone.stderr
+    assert images == docker("image", "ls", "--quiet", "--filter", "label=stepdown.image")
+
+
 def test_an_unknown_plan_is_wrong_use(stack: Stack) -> None:
     """An unknown plan exits 2 and lists the known ones; nothing is touched."""
     before = stack.containers()
@@ -179,7 +177,7 @@ def test_of_two_deploys_at_once_one_is_told(stack: Stack) -> None:
 def test_an_interrupted_switch_leaves_the_old_serving(stack: Stack, number: signal.Signals) -> None:
     """The agent interrupted or killed as new containers start: the old release serves on, the next deploy is right."""
     before = stack.status()
-    old = stack.containers()
+    old = _all_containers(stack)
     settings = new_release(stack, f"interrupted-{number.name}")
     process = subprocess.Popen(
         ["./run", "deploy"],

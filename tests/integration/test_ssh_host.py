@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT, Stack, docker
+from tests.integration.conftest import ROOT, Stack, docker, until
 from tests.integration.ssh_host import Host, inventory, reach
-from tests.integration.test_operations import until
 
 pytestmark = pytest.mark.engine
 
@@ -90,11 +90,19 @@ def _answers(host: Host) -> bool:
 
 def test_purge_leaves_the_host_as_it_was(host: Host) -> None:
     """Stack, data, images, engine and its packages are gone; what was there before stays."""
+    foretold = host.deploy("down", "--purge", "--check")
+    assert (0, False) == (foretold.returncode, "so it stays" in foretold.stdout), foretold.stdout + foretold.stderr
     done = host.deploy("down", "--purge")
+    assert _changes(foretold) == _changes(done)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "" == host.inside("sh", "-c", "command -v dockerd; ls -d /opt/stepdown 2>/dev/null", check=False)
     assert "inactive" == host.inside("systemctl", "is-active", "docker", check=False).strip()
     assert host.inside("dpkg-query", "--show", "iptables")
+
+
+def _changes(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """How many tasks of each play changed something, or would."""
+    return re.findall(r"changed=\d+", done.stdout)
 
 
 def test_other_machines_are_not_changed_unasked(host: Host) -> None:
