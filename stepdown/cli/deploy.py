@@ -90,7 +90,8 @@ def down(
         return
     if local and not check:
         engine.remove_images(unused_images())
-    if playbook("engine", {"docker_engine_state": "absent"}, inventory, check=check):
+    going = {"__docker_engine_goes_before": "{{ mcp_stack_instance | default('stepdown') }}"}
+    if playbook("engine", {"docker_engine_state": "absent", **going}, inventory, check=check):
         wrong = "the engine that deploy installed stays; see above"
         raise ChangedError(sentence("down", wrong, run=f"./run down --purge{_on(inventory)}"))
     if local:
