@@ -54,6 +54,27 @@ def use_the_proxy() -> None:
     provider.suppress_env_vars = _hide_nothing
 
 
+def stay_at_home() -> None:
+    """Let the server read no file but below HOME, whatever path a caller names.
+
+    It refuses known system folders only. In a container that it shares, the workspace and what other servers keep are
+    within its reach, and a model endpoint too. Exits where the server has no such place any more.
+    """
+    files = importlib.import_module("utils.file_utils")
+    allowed = getattr(files, "resolve_and_validate_path", None)
+    if not callable(allowed):
+        raise SystemExit("launch.py: this pal-mcp-server judges paths in another way; see utils/file_utils")
+    home = Path(os.environ["HOME"]).resolve()
+
+    def judged(path: str) -> Path:
+        resolved = Path(allowed(path))
+        if not resolved.is_relative_to(home):
+            raise PermissionError(f"{path}: zen reads files below {home} only")
+        return resolved
+
+    files.resolve_and_validate_path = judged
+
+
 @contextlib.contextmanager
 def _hide_nothing(*_names: str) -> Iterator[None]:
     yield
@@ -63,6 +84,7 @@ def main() -> None:
     """Become the server."""
     prepare()
     use_the_proxy()
+    stay_at_home()
     importlib.import_module("server").run()
 
 
