@@ -5,6 +5,7 @@ Owns: compose/. Reads: catalog/ through resolve and render. Never: a host, a sec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -78,6 +79,8 @@ def write_all(root: Path, files: Mapping[str, str]) -> list[str]:
             target.write_text(files[path], encoding="utf-8")
         else:
             target.unlink()
+            with contextlib.suppress(OSError):  # it holds other files
+                target.parent.rmdir()
     return changed
 
 

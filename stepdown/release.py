@@ -50,7 +50,7 @@ def pack(root: Path, images: Mapping[str, Built], tools: Mapping[str, str]) -> P
     The same content gives the same bytes and name.
     """
     compose = root / "compose"
-    folders = sorted(path for path in compose.glob("plan_*") if path.is_dir())
+    folders = sorted(path.parent for path in compose.glob("plan_*/plan.json"))
     files = {
         str(path.relative_to(compose)): path.read_bytes()
         for folder in (*folders, compose / "edge")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,14 @@ def renew(goal: Target, name: str) -> None:
     Envoy(home, name).wait_until_up()
 
 
-def restore(home: Home, old: Mapping[str, Any]) -> None:
-    """Give the old release its edge back, where a switch that failed has taken it."""
+def restore(home: Home, old: Mapping[str, Any], renewed: Sequence[str]) -> None:
+    """Give the old release back what a switch that failed has made anew of its edge."""
     release_id = old.get("release")
-    if release_id is None or release_id not in staged(home):
-        return
-    release = load(home, release_id)
-    taken = [
-        name
-        for name in EDGE_FOLDERS
-        if any(not _same(home.edge / file, release.path / "edge" / file) for file in _files(release, name))
-    ]
-    for name in taken:
-        _up(home, release, name)
+    if release_id is not None and release_id in staged(home):
+        release = load(home, release_id)
+        for name in renewed:
+            if _files(release, name):
+                _up(home, release, name)
 
 
 @contextlib.contextmanager

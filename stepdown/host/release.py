@@ -52,8 +52,9 @@ class Release:
         return dict(read_json(self._bundle(plan) / "gateway.json"))
 
     def policy(self) -> dict[str, Any]:
-        """`policy.json` of the release."""
-        return dict(read_json(self.path / "policy.json"))
+        """`policy.json` of the release; empty in one that was staged by an older version."""
+        path = self.path / "policy.json"
+        return dict(read_json(path)) if path.is_file() else {}
 
     def address(self, instance: Instance, index: int) -> str:
         """The fixed address of the container with `index`."""

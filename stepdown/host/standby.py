@@ -15,8 +15,8 @@ COLD, WARM = "cold", "warm"
 
 def standby_of(goal: Target) -> Target | None:
     """The plan that is kept ready beside `goal`; None on that plan itself, and in a release that has none."""
-    plan = goal.release.policy()["standby"]["plan"]
-    if plan == goal.plan or plan not in goal.release.plans:
+    plan = goal.release.policy().get("standby", {}).get("plan")
+    if plan is None or plan == goal.plan or plan not in goal.release.plans:
         return None
     return Target(goal.home, goal.instance, goal.release, plan)
 
@@ -53,18 +53,17 @@ def keep(goal: Target) -> str:
     wanted = standby_of(goal)
     if wanted is None:
         return ""
-    running = engine.containers(goal.instance.name)
-    how = mode(goal, running)
+    how = mode(goal, engine.containers(goal.instance.name))
     services = sorted(wanted.facts["containers"])
     file = goal.release.compose_file(wanted.plan)
-    if how == COLD:
-        engine.create(goal.home, goal.release.env_file, file, services)
-        return how
-    engine.up(goal.home, goal.release.env_file, file, services)
     try:
-        prove_all(wanted)
+        if how == COLD:
+            engine.create(goal.home, goal.release.env_file, file, services)
+        else:
+            engine.up(goal.home, goal.release.env_file, file, services)
+            prove_all(wanted)
     except StepdownError as error:
-        return f"warm, not ready: {str(error).splitlines()[0]}"
+        return f"{how}, not ready: {str(error).splitlines()[0]}"
     return how
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,7 @@ class Attempt:
     running: tuple[engine.Container, ...]
     begun: list[str]  # names of the containers that it starts
     aside: list[str] = field(default_factory=list)  # ids of the containers that it stopped and may need again
+    renewed: list[str] = field(default_factory=list)  # what of the edge it made anew
     began: float = field(default_factory=time.monotonic)
     closed: float = 0.0  # when the port of what is set aside closed
 
@@ -68,6 +69,12 @@ class Attempt:
     def seconds(self) -> float:
         """Since it began."""
         return round(time.monotonic() - self.began, 3)
+
+    def renew(self, name: str, stale: tuple[str, ...]) -> None:
+        """Make a container of the edge as the release has it, where it is not."""
+        if name in stale:
+            self.renewed.append(name)
+            edge.renew(self.goal, name)
 
     def clear_the_port(self) -> None:
         """Two containers cannot publish one port: an old one ends first, and it is closed until the new is up."""
@@ -109,8 +116,7 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
     journal.append(goal.home.journal, "intent", kind=kind, by=journal.caller(), why=why, **attempt.words)
     try:
         with _uninterrupted():
-            if "egress" in stale:
-                edge.renew(goal, "egress")
+            attempt.renew("egress", stale)
             _permit(goal, running, _wanted(goal))  # before they start: a server may call out at once
         attempt.clear_the_port()
         _start(goal, running, attempt.begun)
@@ -120,8 +126,7 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
         raise
     with _uninterrupted():  # from here on a signal waits: the gateway is changed as a whole, or not at all
         try:
-            if "gateway" in stale:
-                edge.renew(goal, "gateway")
+            attempt.renew("gateway", stale)
             move(goal, goal.configuration(), goal.version)
         except BaseException as error:
             _give_up(attempt, error)
@@ -134,17 +139,39 @@ def switch(goal: Target, *, why: str, kind: str = "switch") -> Outcome:
 
 
 def _give_up(attempt: Attempt, error: BaseException) -> None:
-    """Put the edge and what was set aside back, and take away what was started; the old plan has the traffic."""
+    """Take away what was started, and put what was set aside and the edge back; the old plan has the traffic.
+
+    Each step is tried whatever becomes of the others. ChangedError where one failed.
+    """
     goal = attempt.goal
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: _end_begun(attempt),
+        lambda: engine.bring_back(attempt.aside),
+        lambda: edge.restore(goal.home, attempt.old, attempt.renewed),
+        lambda: _permit(goal, engine.containers(goal.instance.name), set()),
+    )
+    failed = []
     with _uninterrupted():
-        edge.restore(goal.home, attempt.old)
-        mine = [c for c in engine.containers(goal.instance.name) if c.release == goal.release.id]
-        engine.stop_and_remove([c.id for c in mine if c.name in attempt.begun], GRACE_SECONDS)
-        engine.bring_back(attempt.aside)
-        with contextlib.suppress(StepdownError):  # what is too much lets nobody out: those containers are gone
-            _permit(goal, engine.containers(goal.instance.name), set())
-    words = {**attempt.words, "error": _one_line(error)}
+        for step in steps:
+            try:
+                step()
+            except StepdownError as stuck:
+                failed.append(_one_line(stuck))
+    words = {**attempt.words, "error": _one_line(error), **({"not_put_back": failed} if failed else {})}
     journal.append(goal.home.journal, "outcome", kind=attempt.kind, ok=False, **words)
+    if failed:
+        wrong = f"{_one_line(error)}; and not all could be put back: {'; '.join(failed)}"
+        raise ChangedError(sentence(f"plan {goal.plan}", wrong, run="stepdown.pyz converge")) from error
+
+
+def _end_begun(attempt: Attempt) -> None:
+    """Remove what was made, and only end what was there before it was started: the standby stays one."""
+    goal, before = attempt.goal, {c.id for c in attempt.running}
+    mine = [
+        c for c in engine.containers(goal.instance.name) if c.release == goal.release.id and c.name in attempt.begun
+    ]
+    engine.stop_and_remove([c.id for c in mine if c.id not in before], GRACE_SECONDS)
+    engine.set_aside([c.id for c in mine if c.id in before], GRACE_SECONDS)
 
 
 def _prove(attempt: Attempt) -> dict[str, Handshake]:
@@ -186,17 +213,18 @@ def _finish(attempt: Attempt, proofs: dict[str, Handshake]) -> Outcome:
     _write_plan(goal, since)
     point_current(goal.home, goal.release)
     stopped = _retire(goal, attempt.running)
-    ready = standby.keep(goal)
     _permit(goal, (), _wanted(goal))
     last = {"from": old.get("plan"), "to": goal.plan, "seconds": seconds, "ok": True}
     by = {"by": journal.caller(), "why": attempt.why, "last_switch": last if attempt.moves else old.get("last_switch")}
     hashes = {name: proof.schema_hash for name, proof in proofs.items()}
     state = {"plan": goal.plan, "release": goal.release.id, "since": since, **by, "schema_hashes": hashes}
     goal.home.write_json(goal.home.state, state)
-    done = {"seconds": seconds, "started": begun, "stopped": stopped, "standby": ready}
+    done = {"seconds": seconds, "started": begun, "stopped": stopped}
     if attempt.aside:
         done["closed_seconds"] = closed
     journal.append(goal.home.journal, "outcome", kind=attempt.kind, ok=True, **attempt.words, **done)
+    if how := standby.keep(goal):
+        journal.append(goal.home.journal, "standby", release=goal.release.id, how=how)
     prune(goal.home, _kept_releases(goal.home), engine.remove_images)
     kept = tuple(name for name in goal.facts["containers"] if name not in begun)
     return Outcome(True, goal.plan, goal.release.id, seconds, tuple(begun), tuple(stopped), kept)

@@ -98,12 +98,13 @@ def test_a_new_release_takes_over_without_losing_a_call(stack: Stack) -> None:
 
 def test_another_instance_that_goes_leaves_the_images_of_this_one(stack: Stack, other: Stack) -> None:
     """Those that no container needs now too: another plan may need them the next minute."""
-    images = docker("image", "ls", "--quiet", "--filter", "label=stepdown.image")
+    built = ("image", "ls", "--quiet", "--filter", "label=stepdown.image")
+    images = set(docker(*built).split())
     done = other.run("deploy")
     assert done.returncode == 0, done.stdout + done.stderr
     gone = other.agent("down", "--purge")
     assert gone.returncode == 0, gone.stderr
-    assert images == docker("image", "ls", "--quiet", "--filter", "label=stepdown.image")
+    assert images == set(docker(*built).split())
 
 
 def test_an_unknown_plan_is_wrong_use(stack: Stack) -> None:

@@ -145,21 +145,30 @@ def test_no_path_leads_out_of_the_workspace(
     """Upwards, absolute, or over a symbolic link that somebody left there."""
     if server == "filesystem" and not path.startswith("/"):
         path = f"/workspace/{path}"
-    for link, leads_to in (("project/link", "/etc"), ("loop", "/run/secrets")):
-        at = whole.stack.home / "data" / "workspace" / link
-        if not at.is_symlink():
-            at.symlink_to(leads_to)
+    _link_out(whole)
     filled = {key: value.format(path=path) for key, value in arguments.items()}
     result = whole.call(server, "legacy", tool, filled)
     assert result.is_error, result.content
     assert "root:" not in str(result.content)
 
 
+def test_zen_hands_no_secret_and_no_linked_file_to_a_model(whole: Whole, endpoint: ModelEndpoint) -> None:
+    """In a shared container too, where the secrets, the workspace and the data of other servers are near."""
+    _link_out(whole)
+    paths = ["/run/secrets/github/token", "/proc/self/environ", "/etc/passwd", "/workspace/project/link/passwd"]
+    paths += ["/workspace/project/greeter.py", "/data/serena/project.yml"]
+    endpoint.requests.clear()
+    prompt = {"prompt": "hi", "working_directory_absolute_path": "/tmp/zen", "model": "model-one"}
+    whole.call("zen", "legacy", "chat", {**prompt, "absolute_file_paths": paths})
+    assert {"model-one"} == endpoint.consulted()
+    sent = json.dumps([body for _, body in endpoint.requests])
+    kept = (whole.github.token, "root:", "MCP_HOST_CONFIG=", "class Greeter", "project_name")
+    assert [] == [words for words in kept if words in sent]
+
+
 def test_a_search_of_the_workspace_does_not_follow_links(whole: Whole) -> None:
     """What a tool finds by itself stays inside too."""
-    link = whole.stack.home / "data" / "workspace" / "project" / "link"
-    if not link.is_symlink():
-        link.symlink_to("/etc")
+    _link_out(whole)
     found = whole.call("serena", "legacy", "search_for_pattern", {"substring_pattern": "root:"})
     assert "passwd" not in str(found.content)
 
@@ -254,9 +263,18 @@ def test_a_new_release_of_plan_d_takes_the_port_over(stack: Stack, settings: dic
         done = stack.run("deploy", "--plan=D", **settings, **key)
         assert done.returncode == 0, done.stdout + done.stderr
     assert stack.run("status").returncode == 0
-    last = json.loads(stack.agent("journal", "--last=1", "--json").stdout)["entries"][-1]
+    entries = json.loads(stack.agent("journal", "--json").stdout)["entries"]
+    last = next(entry for entry in reversed(entries) if entry["event"] == "outcome")
     assert (True, "D") == (last["ok"], last["to"])
     assert 0 < last["closed_seconds"]
+
+
+def _link_out(whole: Whole) -> None:
+    """What somebody with access to the workspace could leave there."""
+    for link, leads_to in (("project/link", "/etc"), ("loop", "/run/secrets")):
+        at = whole.stack.home / "data" / "workspace" / link
+        if not at.is_symlink():
+            at.symlink_to(leads_to)
 
 
 def _of_plan(stack: Stack) -> dict[str, str]:

@@ -25,6 +25,9 @@ if [ "$1" = ps ]; then
     while read -r line; do printf '%s\\n' "$line"; done <"$here/containers"
 else
     echo "$*" >>"$here/calls"
+    refused=
+    [ ! -e "$here/fails" ] || read -r refused <"$here/fails"
+    [ "$1" != "$refused" ] || { echo "no $1 today" >&2; exit 1; }
 fi
 """
 OLD = "000000000000"  # a release that is not the goal's
@@ -52,6 +55,10 @@ class Running:
             rows.append({"ID": key, "State": state, "Image": "", "Ports": published, "Labels": labels})
         (self.folder / "containers").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         return engine.containers(self.goal.instance.name)
+
+    def fails(self, command: str) -> None:
+        """The engine refuses this command from now on."""
+        (self.folder / "fails").write_text(f"{command}\n")
 
     @property
     def calls(self) -> list[str]:

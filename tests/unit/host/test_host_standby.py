@@ -120,3 +120,17 @@ def test_a_warm_standby_without_memory_is_made_all_the_same(on_plan: OnPlan, spa
     host = on_plan("B", "warm")
     assert "cold" == standby.keep(host.goal)
     assert ["create"] == [word for call in host.calls for word in call.split() if word in ("create", "up")]
+
+
+def test_a_standby_that_cannot_be_made_is_told_and_fails_nothing(on_plan: Callable[..., Running]) -> None:
+    """The plan that serves is not worse for it."""
+    host = on_plan("C")
+    host.fails("compose")
+    assert standby.keep(host.goal).startswith("cold, not ready: ")
+
+
+def test_a_release_of_an_older_version_has_none(on_plan: Callable[..., Running]) -> None:
+    """It can still be gone back to."""
+    goal = on_plan("C").goal
+    (goal.release.path / "policy.json").unlink()
+    assert (None, "") == (standby.standby_of(goal), standby.keep(goal))

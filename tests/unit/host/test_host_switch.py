@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stepdown.host import switch
+from stepdown.errors import ChangedError, StepdownError
+from stepdown.host import journal, switch
 from stepdown.host.engine import Container
 from stepdown.host.switch import Attempt
 from stepdown.shared import GRACE_SECONDS
@@ -74,6 +75,42 @@ def test_nobody_else_is_set_aside(
     under_way = attempt(host.goal, host.shows(**there))
     under_way.clear_the_port()
     assert ([], [], 0.0, "") == (under_way.aside, host.calls, under_way.closed, capsys.readouterr().err)
+
+
+def test_a_failed_switch_removes_what_it_made_and_only_ends_the_standby(on_plan: OnPlan) -> None:
+    """The host keeps its last resort."""
+    host = on_plan("D")
+    under_way = attempt(host.goal, host.shows(monolith="created", old_zen="running"))
+    under_way.begun += ["monolith", "extra"]
+    host.shows(monolith="running", extra="running", old_zen="running")
+    switch._end_begun(under_way)
+    ended = f"stop --time {GRACE_SECONDS}"
+    assert [f"{ended} extra", "rm --force --volumes extra", f"{ended} monolith"] == host.calls
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_being(
+    on_plan: OnPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is tried; the caller is told that something changed, and the journal what."""
+    host, permitted = on_plan("D"), list[Any]()
+    monkeypatch.setattr(switch, "_permit", lambda *given: permitted.append(given))
+    under_way = attempt(host.goal, host.shows(old_monolith="running"))
+    under_way.aside += ["old_monolith"]
+    host.fails("start")
+    with pytest.raises(ChangedError, match="it broke; and not all could be put back: docker start old_monolith"):
+        switch._give_up(under_way, StepdownError("it broke"))
+    assert 1 == len(permitted)
+    last = journal.read(host.goal.home.journal).entries[-1]
+    assert ("outcome", False, "it broke", 1) == (last["event"], last["ok"], last["error"], len(last["not_put_back"]))
+
+
+def test_a_switch_that_is_given_up_tells_its_own_error(on_plan: OnPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all was put back, nothing changed."""
+    host = on_plan("D")
+    monkeypatch.setattr(switch, "_permit", lambda *_: None)
+    switch._give_up(attempt(host.goal, host.shows()), StepdownError("it broke"))
+    last = journal.read(host.goal.home.journal).entries[-1]
+    assert (False, "it broke", False) == (last["ok"], last["error"], "not_put_back" in last)
 
 
 def test_a_standby_is_started_and_not_made_anew(on_plan: OnPlan) -> None:
