@@ -23,6 +23,7 @@ from stepdown.run import run
 
 Tools = list[dict[str, Any]]
 DESCRIBE_SECONDS = 180
+REMEMBERED = "tools-{}.json"  # what an image said, below .stepdown/dist
 SHOWN_LINES = 60  # of a difference, in the message
 
 
@@ -77,7 +78,7 @@ def offered(root: Path, catalog: Catalog, image: Image, built: Built) -> dict[st
     """What an image says of each server that it carries; asked once for each id, then remembered in .stepdown/dist."""
     servers = tuple(catalog.servers[name] for name in image.carries)
     config = json.dumps(host_config(Container(image.name, 0, servers, image, direct_port=False)))
-    remembered = release.dist(root) / f"tools-{image.name}.json"
+    remembered = release.dist(root) / REMEMBERED.format(image.name)
     key = {"id": built.id, "config": config}
     if remembered.is_file():
         known = json.loads(remembered.read_text(encoding="utf-8"))

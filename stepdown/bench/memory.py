@@ -63,7 +63,7 @@ def watched(instance: str) -> Iterator[Mapping[str, int]]:
     def watch() -> None:
         try:
             _watch(instance, peaks, over)
-        except StepdownError as error:
+        except Exception as error:  # of whatever kind: a watch that ended early would show too little
             failed.append(error)
 
     thread = threading.Thread(target=watch)

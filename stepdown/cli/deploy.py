@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke.context import Context
 
-from stepdown import commands, doctor, hosts, installed, question, release, resolve
+from stepdown import commands, doctor, hosts, installed, question, release, resolve, tool_lists
 from stepdown.cli import door
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
@@ -110,8 +110,10 @@ def _forget_this_machine(check: bool) -> None:
         return
     for name in installed.recorded() if check else installed.remove():
         print(f"{'would remove' if check else 'removed'} package {name}")
-    for name in ("release.tar", "stepdown.pyz", "docker-compose", question.FILE) if not check else ():
-        (door.ROOT / ".stepdown" / "dist" / name).unlink(missing_ok=True)
+    dist = release.dist(door.ROOT)
+    packed = [dist / name for name in ("release.tar", "stepdown.pyz", "docker-compose", question.FILE)]
+    for path in [*packed, *dist.glob(tool_lists.REMEMBERED.format("*"))] if not check else ():
+        path.unlink(missing_ok=True)
 
 
 def _run_down(extra: dict[str, Any], inventory: str, check: bool) -> None:
