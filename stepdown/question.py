@@ -20,7 +20,7 @@ from stepdown.render.agent import plan_facts
 from stepdown.resolve import ResolvedPlan, deployable
 from stepdown.run import run
 
-IMAGE_MIB = 700  # disk that an image which is not built yet takes at the most; measured ones have 300 to 400
+IMAGE_MIB = 700  # disk to allow for an image that is not built yet; whole ones have 300 to 840, and share most of it
 FILE = "preflight.json"
 
 
