@@ -54,12 +54,13 @@ async def scan_tree(
     limit_seconds: float,
     tree_limits: TreeLimits = TreeLimits(),  # noqa: B008 - frozen
     gate: asyncio.Semaphore | None = None,
+    on_outcome: Callable[[], None] = lambda: None,
 ) -> ScanResult:
     """Scan the folder `source`, which is only read, with temporary files below `scratch`.
 
     Raises UsageError when `source` is no folder or larger than `tree_limits`. A scanner's failure raises nothing: it is
-    in the result. Scans that share a `gate` share its places for scanners. Cancelling ends every scanner and removes
-    the temporary files first.
+    in the result. Scans that share a `gate` share its places for scanners. `on_outcome` is called whenever a scanner is
+    through, skipped and failed ones too. Cancelling ends every scanner and removes the temporary files first.
     """
     ends = asyncio.get_running_loop().time() + limit_seconds
     work = Path(tempfile.mkdtemp(prefix="scan-", dir=scratch))
@@ -75,6 +76,8 @@ async def scan_tree(
         places = gate or asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_judge(places, scanner, profile, subject)) for scanner in scanners]
+            for task in tasks:
+                task.add_done_callback(lambda _: on_outcome())
         return _result([task.result() for task in tasks], subject)
     finally:
         await _in_thread(lambda: shutil.rmtree(work, ignore_errors=True))

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
+from mcp.shared.dispatcher import ProgressFnT
 
 from heimdall.documents import FINISHED
 from heimdall.settings import Settings
@@ -42,6 +44,7 @@ class ScanService:
         self._clock = clock
         self._owner = uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._through: Counter[str] = Counter()  # scanners that are through, of the scans that run here
         self._gate = asyncio.Semaphore(AT_ONCE)  # all scans together: more scanners than cores only time out
         self._woken = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -74,15 +77,25 @@ class ScanService:
         await self._tell_waiters()
         return document(row)
 
-    async def wait(self, scan_id: str, seconds: float) -> dict[str, Any]:
-        """The document once the scan has ended, or as it stands after `seconds`."""
+    async def wait(self, scan_id: str, seconds: float, report: ProgressFnT | None = None) -> dict[str, Any]:
+        """The document once the scan has ended, or as it stands after `seconds`.
+
+        `report`, which must not block, is told of each step: queued, running, and how many scanners are through.
+        """
         ends = asyncio.get_running_loop().time() + seconds
+        told = -1
         while True:
             async with self._changed:
                 row = await self._stored(lambda store: store.get(scan_id))
                 left = ends - asyncio.get_running_loop().time()
                 if row.status in FINISHED or left <= 0:
                     return document(row)
+                step = 0 if row.status == "queued" else 1 + self._through[scan_id]
+                if report is not None and step > told:
+                    told, total = step, len(self._scanners)
+                    await report(
+                        step, 1 + total, f"running, {step - 1} of {total} scanners through" if step else "queued"
+                    )
                 try:
                     # Another heimdall may be the one that ends it: look again now and then.
                     async with asyncio.timeout(min(left, POLL_SECONDS)):
@@ -148,11 +161,16 @@ class ScanService:
 
     def _ended(self, scan_id: str, _: asyncio.Task[None]) -> None:
         self._running.pop(scan_id, None)
+        self._through.pop(scan_id, None)
         self._woken.set()
 
     async def _run(self, row: Row) -> None:
         """One leased scan to its end. Without a lease nothing is written: who holds it writes."""
-        work = asyncio.create_task(scan(row.request, self._scanners, self.settings, self._gate))
+
+        def on_outcome() -> None:
+            self._through[row.scan_id] += 1
+
+        work = asyncio.create_task(scan(row.request, self._scanners, self.settings, self._gate, on_outcome))
         try:
             while not (await asyncio.wait({work}, timeout=RENEW_SECONDS))[0]:
                 if not await self._stored(lambda store: store.renew(self._owner, row.scan_id)):

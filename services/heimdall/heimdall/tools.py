@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp import types
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp_host.schemas import problems
 from pydantic import BaseModel, ValidationError
@@ -47,28 +49,28 @@ class _Tool:
     read_only: bool
     destructive: bool
     idempotent: bool
-    run: Callable[[ScanService, Any], Awaitable[dict[str, Any]]]
+    run: Callable[[ScanService, Any, ProgressFnT], Awaitable[dict[str, Any]]]
 
 
-async def _scan_repository(service: ScanService, asked: ScanRepository) -> dict[str, Any]:
+async def _scan_repository(service: ScanService, asked: ScanRepository, report: ProgressFnT) -> dict[str, Any]:
     queued = await service.submit(Request(asked.profile, path=asked.path))
-    return await service.wait(queued["scan_id"], asked.wait_seconds)
+    return await service.wait(queued["scan_id"], asked.wait_seconds, report)
 
 
-async def _scan_code(service: ScanService, asked: ScanCode) -> dict[str, Any]:
+async def _scan_code(service: ScanService, asked: ScanCode, report: ProgressFnT) -> dict[str, Any]:
     queued = await service.submit(Request("quick", filename=asked.filename, code=asked.code))
-    return await service.wait(queued["scan_id"], CODE_WAIT_SECONDS)
+    return await service.wait(queued["scan_id"], CODE_WAIT_SECONDS, report)
 
 
-async def _get_scan_results(service: ScanService, asked: GetScanResults) -> dict[str, Any]:
+async def _get_scan_results(service: ScanService, asked: GetScanResults, _: ProgressFnT) -> dict[str, Any]:
     return await service.get(asked.scan_id)
 
 
-async def _list_scans(service: ScanService, asked: ListScans) -> dict[str, Any]:
+async def _list_scans(service: ScanService, asked: ListScans, _: ProgressFnT) -> dict[str, Any]:
     return await service.recent(asked.limit)
 
 
-async def _cancel_scan(service: ScanService, asked: CancelScan) -> dict[str, Any]:
+async def _cancel_scan(service: ScanService, asked: CancelScan, _: ProgressFnT) -> dict[str, Any]:
     return await service.cancel(asked.scan_id)
 
 
@@ -112,12 +114,13 @@ def mcp_server(service: ScanService) -> Server[Any]:
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list(described.values()))
 
-    async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(ctx: ServerRequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = TOOLS.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, sentence(params.name, "is no tool of heimdall", TOOLS))
         try:
-            answer = await tool.run(service, tool.takes.model_validate(params.arguments or {}))
+            asked = tool.takes.model_validate(params.arguments or {})
+            answer = await tool.run(service, asked, ctx.session.report_progress)
         except ValidationError as error:
             return _failed("; ".join(problems(error)))
         except RefusedError as error:

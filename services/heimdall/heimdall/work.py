@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,17 @@ log = logging.getLogger("heimdall")
 
 
 async def scan(
-    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+    request: Request,
+    scanners: Sequence[Scanner],
+    settings: Settings,
+    gate: asyncio.Semaphore,
+    on_outcome: Callable[[], None],
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The result and the error of a scan: whatever goes wrong is an error that is stored, never a clean result."""
     try:
-        result = await (_scan_code if request.code is not None else _scan_path)(request, scanners, settings, gate)
+        result = await (_scan_code if request.code is not None else _scan_path)(
+            request, scanners, settings, gate, on_outcome
+        )
     except UsageError as error:
         return None, str(error)
     except Exception:
@@ -37,26 +43,39 @@ async def scan(
 
 
 async def _scan_path(
-    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+    request: Request,
+    scanners: Sequence[Scanner],
+    settings: Settings,
+    gate: asyncio.Semaphore,
+    on_outcome: Callable[[], None],
 ) -> ScanResult:
     # Looked up again: the workspace may have changed while the scan waited.
     folder = await asyncio.to_thread(folder_in, settings.workspace, request.path or "")
-    return await _scan(folder, request, scanners, settings, gate)
+    return await _scan(folder, request, scanners, settings, gate, on_outcome)
 
 
 async def _scan_code(
-    request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+    request: Request,
+    scanners: Sequence[Scanner],
+    settings: Settings,
+    gate: asyncio.Semaphore,
+    on_outcome: Callable[[], None],
 ) -> ScanResult:
     folder = Path(tempfile.mkdtemp(prefix="code-", dir=settings.scratch))
     try:
         (folder / (request.filename or "")).write_text(request.code or "", encoding="utf-8")
-        return await _scan(folder, request, scanners, settings, gate)
+        return await _scan(folder, request, scanners, settings, gate, on_outcome)
     finally:
         shutil.rmtree(folder)
 
 
 async def _scan(
-    folder: Path, request: Request, scanners: Sequence[Scanner], settings: Settings, gate: asyncio.Semaphore
+    folder: Path,
+    request: Request,
+    scanners: Sequence[Scanner],
+    settings: Settings,
+    gate: asyncio.Semaphore,
+    on_outcome: Callable[[], None],
 ) -> ScanResult:
     return await scan_tree(
         folder,
@@ -66,4 +85,5 @@ async def _scan(
         limit_seconds=settings.scan_seconds,
         tree_limits=settings.tree,
         gate=gate,
+        on_outcome=on_outcome,
     )

@@ -23,6 +23,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
+from mcp_host.answer import progress_of
 from mcp_host.child_life import ChildLife, child_life
 from mcp_host.clients import Clients
 from mcp_host.config import StdioServer, Surroundings
@@ -47,7 +48,7 @@ PASSED_ON: dict[str, dict[str, type[types.RequestParams]]] = {
 # Answered alike whoever asks: never worth a child of the client's own.
 ALIKE = frozenset({"tools/list", "prompts/list", "resources/templates/list"})
 # What belongs to the conversation with the client and not to the one with the child: a child that also speaks
-# 2026-07-28 refuses its envelope after a handshake, and progress has no way back in a single JSON answer.
+# 2026-07-28 refuses its envelope after a handshake, and two clients' progress tokens may be the same (`Link.request`).
 NOT_PASSED_ON = frozenset(
     {
         "progressToken",
@@ -178,7 +179,7 @@ class Adapted(Hosted[ChildLife]):
         if life is None or life.closed:
             raise server_starting(self.name, supervisor.retry_after)
         try:
-            result = await life.link.request(ctx.method, params_for_child(ctx.params))
+            result = await life.link.request(ctx.method, params_for_child(ctx.params), progress_of(ctx))
         except MCPError as error:
             if life.closed and error.code == types.CONNECTION_CLOSED:
                 raise server_restarted(self.name) from None

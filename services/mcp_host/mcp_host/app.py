@@ -74,7 +74,7 @@ def create_app(
             Route("/readyz", readyz),
             Route("/metrics", lambda _: Response(metrics.render(), media_type="text/plain; version=0.0.4")),
             Route("/mcp/{server}", Endpoint(servers, plan.value, metrics)),
-            Mount("/", NativeRoutes(servers)),
+            Mount("/", NativeRoutes(servers, metrics)),
         ],
         middleware=[
             Middleware(AccessLog),
@@ -108,8 +108,9 @@ async def _healthz(_request: Request) -> Response:
 class NativeRoutes:
     """The routes that native servers add at the root, open to tokens that open the server."""
 
-    def __init__(self, servers: Mapping[str, Hosted[Any]]) -> None:
+    def __init__(self, servers: Mapping[str, Hosted[Any]], metrics: Metrics) -> None:
         self._servers = servers
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         partial = None
@@ -128,7 +129,8 @@ class NativeRoutes:
 
     async def _answer(self, name: str, handle: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["operation"].server = name
-        await (refuse_server(scope, name) or handle)(scope, receive, send)
+        with self._metrics.in_flight.labels(name).track_inprogress():
+            await (refuse_server(scope, name) or handle)(scope, receive, send)
 
 
 class AccessLog:

@@ -10,10 +10,14 @@ from typing import Any
 
 import anyio
 import mcp_types as types
+from mcp.server.streamable_http import check_accept_headers
 from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from mcp_host.answer import Answer
 from mcp_host.auth import refuse_server
 from mcp_host.errors import outcome_of, server_lost, server_unknown
 from mcp_host.hosted import Hosted
@@ -31,6 +35,7 @@ class Envelope:
     id: str | int | None = None
     method: str = ""
     tool: str = ""
+    progress_token: types.ProgressToken | None = None  # of a tools/call
     awaits_answer: bool = True  # all but notifications and answers; a batch, which nobody reads here, does too
     parsed: bool = True
 
@@ -44,11 +49,13 @@ def peek(body: bytes) -> Envelope:
     if not isinstance(raw, dict) or not isinstance(raw.get("method"), str):
         return Envelope(awaits_answer=not (isinstance(raw, dict) and raw.keys() & {"result", "error"}))
     method, request_id, params = raw["method"], raw.get("id"), raw.get("params")
-    tool = params.get("name") if method == "tools/call" and isinstance(params, dict) else None
+    called = params if method == "tools/call" and isinstance(params, dict) else {}
+    tool = called.get("name")
     return Envelope(
         id=request_id if isinstance(request_id, str | int) and not isinstance(request_id, bool) else None,
         method=method[:_NAME_CHARACTERS],
         tool=tool[:_NAME_CHARACTERS] if isinstance(tool, str) else "",
+        progress_token=progress_token_from_params(called),
         awaits_answer="id" in raw,
     )
 
@@ -91,7 +98,8 @@ class Endpoint:
             if server is None:
                 await self._answer_for_absent(name, envelope, operation)(scope, receive, send)
             else:
-                await self._serve(server, envelope, body, scope, receive, send)
+                with self._metrics.in_flight.labels(name).track_inprogress():
+                    await self._serve(server, envelope, body, scope, receive, send)
         finally:
             known = server.tool_names if server else frozenset[str]()
             operation.outcome = operation.outcome or "ok"
@@ -116,6 +124,10 @@ class Endpoint:
     ) -> None:
         """Run the server's own handling, and cancel it when the client closes the connection."""
         operation: Operation = scope["state"]["operation"]
+        stream = None
+        if envelope.progress_token is not None and check_accept_headers(Request(scope))[1]:
+            stream = Answer(envelope.progress_token, send)
+            scope["state"]["progress"], send = stream.progress, stream.send
         left = anyio.Event()
         unread = True
         answered = False
@@ -146,6 +158,8 @@ class Endpoint:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch_client, tasks.cancel_scope)
+            if stream is not None:
+                tasks.start_soon(stream.run)
             try:
                 await server.handle(scope, replay, note_answer)
             except MCPError as error:
@@ -169,7 +183,7 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 _METHOD_NOT_ALLOWED = JSONResponse(
-    {"error": "method not allowed", "message": "POST only: this host keeps no sessions and no streams"},
+    {"error": "method not allowed", "message": "POST only: this host keeps no sessions and no streams to listen on"},
     405,
     {"Allow": "POST"},
 )

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from prometheus_client import Gauge
 
 from mcp_host.config import Bounds
 from mcp_host.errors import call_timeout, outcome_of, server_busy
@@ -28,13 +27,9 @@ class Guard:
     later (executed: unknown), after telling `on_timeout`.
     """
 
-    def __init__(
-        self, server: str, bounds: Bounds, gauge: Gauge, on_timeout: Callable[[ServerRequestContext], None]
-    ) -> None:
+    def __init__(self, server: str, bounds: Bounds, on_timeout: Callable[[ServerRequestContext], None]) -> None:
         self._server = server
         self._bounds = bounds
-        self._gauge = gauge.labels(server)
-        self._gauge.set(0)
         self._on_timeout = on_timeout
         self._slots = anyio.Semaphore(bounds.max_concurrent_calls)
         self._queued = 0
@@ -68,20 +63,21 @@ class Guard:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        if self._slots.value == 0 and self._queued >= self._bounds.max_concurrent_calls:
-            raise self._busy()
-        self._queued += 1
         try:
-            await self._slots.acquire()
-        finally:
-            self._queued -= 1
+            self._slots.acquire_nowait()
+        except anyio.WouldBlock:  # only who has to wait takes a place in the queue
+            if self._queued >= self._bounds.max_concurrent_calls:
+                raise self._busy() from None
+            self._queued += 1
+            try:
+                await self._slots.acquire()
+            finally:
+                self._queued -= 1
         self.running += 1
-        self._gauge.inc()
         try:
             yield
         finally:
             self.running -= 1
-            self._gauge.dec()
             self._slots.release()
 
     def _busy(self) -> MCPError:

@@ -23,7 +23,8 @@ class Hosted(ABC, Generic[L]):
     def __init__(self, name: str, bounds: Bounds, metrics: Metrics, timing: Timing) -> None:
         self.name = name
         self.timing = timing
-        self.guard = Guard(name, bounds, metrics.in_flight, self._call_timed_out)
+        self.guard = Guard(name, bounds, self._call_timed_out)
+        metrics.in_flight.labels(name)  # shown as 0 from the start
         self.supervisor: Supervisor[L] = Supervisor(name, self.live, lambda: self.guard.running, metrics, timing)
 
     @property

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import mcp_types as types
-from mcp.shared.dispatcher import DispatchContext
+from mcp.shared.dispatcher import CallOptions, DispatchContext, ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
@@ -131,9 +131,16 @@ class Link:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def request(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send one request once and return the raw result. A cancelled wait is passed on. Raises MCPError."""
-        return await self._dispatcher.send_raw_request(method, params)
+    async def request(
+        self, method: str, params: Mapping[str, Any] | None = None, on_progress: ProgressFnT | None = None
+    ) -> dict[str, Any]:
+        """Send one request once and return the raw result. A cancelled wait is passed on. Raises MCPError.
+
+        With `on_progress` the child is asked for progress under a token of the conversation's own, its request id, and
+        whatever it reports under it until the request has ended goes there.
+        """
+        options: CallOptions = {} if on_progress is None else {"on_progress": on_progress}
+        return await self._dispatcher.send_raw_request(method, params, options)
 
     async def ping(self) -> None:
         await self.request("ping")
@@ -175,6 +182,6 @@ class Link:
     async def _on_notify(
         self, _ctx: DispatchContext[TransportContext], method: str, _params: Mapping[str, Any] | None
     ) -> None:
-        # Progress and log messages have no way to a client: its answer is one JSON body.
+        # Progress found its request before it came here. Log messages belong to no request, so to no client.
         if method == "notifications/tools/list_changed":
             await self.list_tools()

@@ -36,7 +36,12 @@ class Metrics:
             registry=registry,
         )
         self.restarts = Counter("mcp_host_server_restarts", "Starts after the first", ("server",), registry=registry)
-        self.in_flight = Gauge("mcp_host_calls_in_flight", "Calls that run now", ("server",), registry=registry)
+        self.in_flight = Gauge(
+            "mcp_host_calls_in_flight",
+            "Requests to the server that are queued, run, or whose answer is not sent to its last byte",
+            ("server",),
+            registry=registry,
+        )
         self.ready = Gauge("mcp_host_server_ready", "1 when the server is ready", ("server",), registry=registry)
         self.client_children = Gauge(
             "mcp_host_client_children", "Children that run for one client alone", ("server",), registry=registry

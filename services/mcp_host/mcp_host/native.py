@@ -8,17 +8,21 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.server.session import ServerSession
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from mcp_host.answer import progress_of
 from mcp_host.config import NativeServerConfig
 from mcp_host.errors import ConfigError, StartError, sentence, server_starting
 from mcp_host.hosted import Hosted, remark
@@ -123,7 +127,7 @@ class Native(Hosted[NativeLife]):
             raise StartError(f"{self._config.factory}: returned {type(native).__name__}, not a NativeServer")
         # MCPServer keeps the server that it decorates in a private attribute, and offers no other way to it.
         server = native.server._lowlevel_server if isinstance(native.server, MCPServer) else native.server
-        server.middleware.insert(0, self.guard)
+        server.middleware[:0] = [self.guard, with_progress]
         if native.lifespan is not None:
             await stack.enter_async_context(native.lifespan())
         manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
@@ -154,6 +158,23 @@ class Native(Hosted[NativeLife]):
         began = time.perf_counter()
         result = await post(manager, "tools/call", {"name": probe.tool, "arguments": dict(probe.arguments)})
         return NativeLife(manager, routes, tools, time.perf_counter() - began, remark(probe.tool, result))
+
+
+class _Reporting(ServerSession):
+    """The session of one call, whose progress goes onto the event stream of its answer."""
+
+    def __init__(self, session: ServerSession, report: ProgressFnT) -> None:
+        vars(self).update(vars(session))
+        self._report = report
+
+    async def report_progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        await self._report(progress, total, message)
+
+
+async def with_progress(ctx: ServerRequestContext, call_next: CallNext) -> HandlerResult:
+    """Middleware: what the server reports by the SDK's `report_progress` reaches the client that asked for it."""
+    report = progress_of(ctx)
+    return await call_next(ctx if report is None else replace(ctx, session=_Reporting(ctx.session, report)))
 
 
 async def post(manager: StreamableHTTPSessionManager, method: str, params: Mapping[str, Any]) -> dict[str, Any]:

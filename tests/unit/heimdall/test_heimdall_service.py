@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import anyio
 import pytest
@@ -77,6 +77,29 @@ async def test_a_folder_that_went_away_is_a_failed_scan(settings: Settings, scan
     async with service.running():
         done = await service.wait(queued.scan_id, 20)
     assert ("failed", True) == (done["status"], "leads out of the workspace" in done["error"])
+
+
+async def test_who_waits_is_told_how_far_the_scan_is(
+    settings: Settings, scanner: MakeScanner, blocked: tuple[Scanner, IO[str]]
+) -> None:
+    """Each step once, in order: of two scanners one is through and one is not."""
+    seen: list[Any] = []
+
+    async def note(progress: float, total: float | None = None, message: str | None = None) -> None:
+        seen.append((progress, total, message))
+
+    service = ScanService(settings, [scanner(), replace(blocked[0], name="blocked")])
+    async with service.running():
+        queued = await service.submit(APP)
+        waiting = asyncio.create_task(service.wait(queued["scan_id"], 30, note))
+        async with asyncio.timeout(20):
+            while not seen or seen[-1][0] < 2:
+                await asyncio.sleep(0.01)
+        await service.cancel(queued["scan_id"])
+        await waiting
+    steps = [(0, 3, "queued"), (1, 3, "running, 0 of 2 scanners through"), (2, 3, "running, 1 of 2 scanners through")]
+    assert seen == [step for step in steps if step in seen]
+    assert steps[-1] == seen[-1]
 
 
 async def test_no_more_than_the_set_number_run_at_once(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:

@@ -57,6 +57,18 @@ async def test_a_repository_is_scanned_while_the_caller_waits(
     assert [scan["scan_id"]] == [one["scan_id"] for one in listed.structured_content["scans"]]
 
 
+async def test_a_waiting_caller_sees_progress(settings: Settings, blocked: tuple[Scanner, IO[str]], mode: Mode) -> None:
+    """If it asked for it, from the first step on."""
+    seen: list[tuple[float, float | None]] = []
+
+    async def note(progress: float, total: float | None, _message: str | None) -> None:
+        seen.append((progress, total))
+
+    async with _client(settings, blocked[0], mode) as client:
+        await client.call_tool("scan_repository", {"path": "app", "wait_seconds": 2}, progress_callback=note)
+    assert seen in ([(1, 2)], [(0, 2), (1, 2)])
+
+
 async def test_code_is_scanned(settings: Settings, scanner: MakeScanner, mode: Mode) -> None:
     """And answered in one call."""
     async with _client(settings, scanner(), mode) as client:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp_host.native import NativeServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,5 +40,13 @@ def create() -> NativeServer:
         """Sleep."""
         await anyio.sleep(seconds)
         return "slept"
+
+    @server.tool()
+    async def steps(count: int, ctx: Context, seconds: float = 0) -> str:
+        """Report progress."""
+        for step in range(count):
+            await ctx.report_progress(step + 1, count, "step")
+        await anyio.sleep(seconds)
+        return "done"
 
     return NativeServer(server, routes=(Route("/scans", scans),), lifespan=lifespan)

@@ -48,8 +48,8 @@ def test_the_tools_of_every_server_are_one_object(tmp_path: Path) -> None:
     assert 0 == done.returncode, done.stderr
     told = json.loads(done.stdout)
     assert ["tiny", "native"] == list(told)
-    assert ["add", "sleep"] == [tool["name"] for tool in told["native"]]
-    assert 13 == len(told["tiny"])
+    assert ["add", "sleep", "steps"] == [tool["name"] for tool in told["native"]]
+    assert 15 == len(told["tiny"])
     assert sorted(tool["name"] for tool in told["tiny"]) == [tool["name"] for tool in told["tiny"]]
     echo = next(tool for tool in told["tiny"] if tool["name"] == "echo")
     assert ("the echo tool", "echo", True) == (

@@ -43,7 +43,7 @@ def test_backoff_doubles_to_a_cap_with_jitter() -> None:
 async def test_ready_means_that_the_probe_was_answered(shared: Host) -> None:
     """State, tools of both pages, latency, since; native servers alike."""
     body = await shared.readyz()
-    for name, tools in (("tiny", 13), ("native", 2)):
+    for name, tools in (("tiny", 15), ("native", 3)):
         state = body["servers"][name]
         assert ("ready", tools, None) == (state["state"], state["tools"], state["error"])
         assert state["latency_ms"] > 0

@@ -36,7 +36,7 @@ async def test_all_pages_of_tools_pass_through_unchanged(shared: Host, mode: str
         second = await client.list_tools(cursor=first.next_cursor)
     assert ("second", None) == (first.next_cursor, second.next_cursor)
     tools = {tool.name: tool for tool in (*first.tools, *second.tools)}
-    assert 13 == len(tools)
+    assert 15 == len(tools)
     assert "echo" == tools["echo"].input_schema["x-kept"]
     assert True is tools["echo"].annotations.read_only_hint
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import mcp_types as types
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
@@ -17,7 +18,7 @@ STATE = Path.cwd()
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}}
 TOOLS = (
     *("echo", "slow", "die", "mute", "count", "fail"),
-    *("variable", "environment", "structured", "say", "spawn", "pid", "remember"),
+    *("variable", "environment", "structured", "say", "spawn", "pid", "remember", "steps", "stray"),
 )
 REMEMBERED: list[str] = []
 
@@ -31,7 +32,7 @@ def note(name: str, line: str) -> None:
         file.write(line + "\n")
 
 
-async def call(_ctx: object, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def call(ctx: ServerRequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
     arguments = params.arguments or {}
     match params.name:
         case "echo":
@@ -74,6 +75,17 @@ async def call(_ctx: object, params: types.CallToolRequestParams) -> types.CallT
         case "remember":
             REMEMBERED.append(arguments["text"])
             return text(" ".join(REMEMBERED))
+        case "steps":
+            note("tokens", str((ctx.meta or {}).get("progress_token")))
+            for step in range(arguments["count"]):
+                await ctx.session.report_progress(step + 1, arguments["count"], arguments.get("text", "step"))
+            note("steps", "reported")
+            await anyio.sleep(arguments.get("seconds", 0))
+            return text("done\u2028\n")
+        case "stray":
+            for token in arguments["tokens"]:
+                await ctx.session.send_progress_notification(token, 1, message="stray")
+            return text("strayed")
     return types.CallToolResult(content=[types.TextContent(text=f"Unknown tool: {params.name}")], is_error=True)
 
 

@@ -132,6 +132,13 @@ def test_the_listener_refuses_paths_that_hide_a_slash() -> None:
     assert (True, True) == (manager["normalize_path"], manager["merge_slashes"])
 
 
+def test_the_gateway_holds_nothing_back() -> None:
+    """The router is its only filter: an event stream passes as it comes, and counts until its last byte."""
+    listener = gateway.bootstrap()["static_resources"]["listeners"][0]
+    filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    assert ["envoy.filters.http.router"] == [one["name"] for one in filters]
+
+
 def test_the_access_log_holds_no_token() -> None:
     """Of the headers only the ones of MCP and the request's id are written."""
     listener = gateway.bootstrap()["static_resources"]["listeners"][0]
