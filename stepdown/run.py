@@ -79,6 +79,16 @@ def passthrough(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cw
         raise
 
 
+def background(argv: Sequence[str]) -> None:
+    """Start `argv` in a session of its own, with nothing of this process's terminal, and leave it to itself."""
+    arguments = tuple(argv)
+    quiet = subprocess.DEVNULL
+    try:
+        subprocess.Popen(arguments, stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True)
+    except OSError as error:
+        raise _not_started(arguments, error) from error
+
+
 def _not_started(argv: tuple[str, ...], error: OSError) -> CommandError:
     missing = isinstance(error, FileNotFoundError)
     return CommandError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepdown.errors import ChangedError, StepdownError, sentence
-from stepdown.host import engine, release, switch
+from stepdown.host import converge, engine, release, switch
 from stepdown.host.home import Home
 from stepdown.host.target import Target, target
 from stepdown.release import dist
@@ -89,7 +89,7 @@ def _take_down(home: Home, name: str) -> None:
     """Remove what runs; again where it fails, since the Docker client heeds a Ctrl-C that was to be ignored."""
     for left in reversed(range(TRIES)):
         try:
-            switch.take_down(home, name)
+            converge.take_down(home, name)
             return
         except StepdownError as error:
             if not left:

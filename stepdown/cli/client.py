@@ -11,7 +11,7 @@ from stepdown.host import tokens
 from stepdown.host.home import Home
 from stepdown.host.instance import load_instance
 from stepdown.host.release import load
-from stepdown.host.switch import read_state
+from stepdown.host.state import read_state
 
 
 @door.command()

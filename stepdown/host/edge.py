@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepdown.errors import StepdownError
+from stepdown.errors import CommandError, StepdownError, sentence
 from stepdown.host import engine
 from stepdown.host.envoy import Envoy, RefusedError
 from stepdown.host.home import Home
@@ -17,6 +17,8 @@ from stepdown.host.target import Target
 from stepdown.run import run
 from stepdown.shared import EDGE_FOLDERS, ENVOY_CONFIG
 
+MUTE_SECONDS = 2.0  # one that Docker is just restarting has answered by then
+NOT_RUN = 125  # docker's own exit codes begin here: the container did not come to run
 DIGEST_DIGITS = 12  # as bundle.py gives it to render/compose.py for the label
 
 
@@ -25,8 +27,30 @@ def differing(goal: Target, running: tuple[engine.Container, ...]) -> tuple[str,
     return tuple(name for name in EDGE_FOLDERS if _differs(goal, running, name))
 
 
+def mute(goal: Target, running: tuple[engine.Container, ...], name: str) -> bool:
+    """Whether one runs and its Envoy says nothing, not even after a moment: it hangs."""
+    found = [c for c in running if c.name == name and not c.release]
+    if any(c.state == "paused" for c in found):
+        return True
+    if not any(c.running for c in found):
+        return False
+    try:
+        Envoy(goal.home, name).wait_until_up(MUTE_SECONDS)
+    except StepdownError:
+        return True
+    return False
+
+
+def end(running: tuple[engine.Container, ...], name: str) -> None:
+    """Remove one that hangs, so that `renew` makes another."""
+    engine.remove([c.id for c in running if c.name == name and not c.release])
+
+
 def renew(goal: Target, name: str) -> None:
-    """Make one as this release has it; Envoy checks a new start-up configuration before it replaces anything."""
+    """Make one as this release has it; Envoy checks a new start-up configuration before it replaces anything.
+
+    RefusedError with Envoy's words where it refuses that.
+    """
     source, home = goal.release.path / "edge", goal.home
     uid, gid = home.owner()
     mounts = (
@@ -37,7 +61,13 @@ def renew(goal: Target, name: str) -> None:
     )
     check = ("/usr/local/bin/envoy", "--mode", "validate", "--config-path", "/etc/envoy/bootstrap.json")
     image = goal.release.images["gateway"]["reference"]
-    run((engine.CLIENT, "run", "--rm", "--network", "none", "--user", f"{uid}:{gid}", *mounts, image, *check))
+    argv = (engine.CLIENT, "run", "--rm", "--network", "none", "--user", f"{uid}:{gid}", *mounts, image, *check)
+    checked = run(argv, check=False)
+    if checked.returncode >= NOT_RUN:
+        raise CommandError(f"{name}: its start-up configuration could not be checked: {checked.stderr.strip()}")
+    if checked.returncode:
+        said = checked.stderr.strip().splitlines() or [f"exit {checked.returncode}"]
+        raise RefusedError(sentence(name, f"Envoy refused its start-up configuration: {said[-1]}"))
     _up(home, goal.release, name)
     Envoy(home, name).wait_until_up()
 
@@ -61,7 +91,7 @@ def in_its_own_words(goal: Target, name: str) -> Iterator[None]:
         found = [c for c in engine.containers(goal.instance.name) if c.name == name]
         lines = engine.last_words(found[0].id).splitlines() if found else []
         said = [line for line in lines if "rejected" in line]
-        raise StepdownError(f"{error}. {said[-1] if said else ''}") from error
+        raise RefusedError(f"{error}. {said[-1] if said else ''}") from error
 
 
 def _differs(goal: Target, running: tuple[engine.Container, ...], name: str) -> bool:

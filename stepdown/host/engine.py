@@ -49,11 +49,21 @@ class Container:
     bootstrap: str  # a label of the edge: digest of the start-up configuration that it was made with
     ports: str  # as `docker ps` prints them: 127.0.0.1:8080->8080/tcp
     file: str = ""  # the compose file that it was made from
-    created: bool = False  # made, and never started
+    state: str = ""  # created, running, paused, restarting, exited …
+
+    @property
+    def created(self) -> bool:
+        """Whether it was made, and never started."""
+        return self.state == "created"
+
+    @property
+    def lives(self) -> bool:
+        """Whether it holds its ports, or is about to: it runs, hangs, or is just being restarted."""
+        return self.state in ("running", "paused", "restarting")
 
     def holds(self, port: int) -> bool:
-        """Whether it runs and publishes `port` on 127.0.0.1."""
-        return self.running and port in ports_of(self.ports)
+        """Whether it runs or hangs, and publishes `port` on 127.0.0.1."""
+        return self.lives and port in ports_of(self.ports)
 
 
 def require_engine() -> str:
@@ -112,7 +122,7 @@ def containers(instance: str) -> tuple[Container, ...]:
                 bootstrap=labels.get("stepdown.bootstrap", ""),
                 ports=row["Ports"],
                 file=labels.get("com.docker.compose.project.config_files", ""),
-                created=row["State"] == "created",
+                state=row["State"],
             )
         )
     return tuple(found)
@@ -165,6 +175,11 @@ def up_edge(home: Home, env_file: Path, name: str) -> None:
 def stop_and_remove(ids: Sequence[str], grace_seconds: int) -> None:
     """End containers and remove them; no error when there are none."""
     set_aside(ids, grace_seconds)
+    remove(ids)
+
+
+def remove(ids: Sequence[str]) -> None:
+    """Remove containers, also one that hangs; no error when there are none."""
     if ids:
         run(commands.remove(CLIENT, ids))
 
@@ -179,6 +194,12 @@ def bring_back(ids: Sequence[str]) -> None:
     """Start containers that were set aside; no error when there are none."""
     if ids:
         run((CLIENT, "start", *ids), timeout_seconds=UP_SECONDS)
+
+
+def share_cpus(ids: Sequence[str], shares: int) -> None:
+    """Weigh containers against others where CPUs are busy; no error when there are none, or the engine cannot."""
+    if ids:
+        run((CLIENT, "update", "--cpu-shares", str(shares), *ids), check=False)
 
 
 def load_images(parcel: Path) -> None:

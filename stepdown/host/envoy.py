@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stepdown.errors import StepdownError, sentence
+from stepdown.host.fault import FaultyError
 from stepdown.host.home import Home
 
 CONFIRM_SECONDS = 15.0
@@ -20,7 +21,7 @@ POLL_SECONDS = 0.01
 ADMIN_TYPE = "type.googleapis.com/envoy.admin.v3"
 
 
-class RefusedError(StepdownError):
+class RefusedError(FaultyError):
     """Envoy refused a configuration; its log says why."""
 
 
@@ -77,9 +78,9 @@ class Envoy:
                 raise StepdownError(sentence(self.name, wrong))
             time.sleep(POLL_SECONDS)  # Envoy tells of a new version only when asked
 
-    def wait_until_up(self) -> None:
+    def wait_until_up(self, seconds: float = CONFIRM_SECONDS) -> None:
         """Until its admin socket answers; StepdownError when it does not in time."""
-        deadline = time.monotonic() + CONFIRM_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 self.ask("/server_info")

@@ -64,30 +64,54 @@ def serving(home: Home) -> str:
     return str(Envoy(home, "gateway").on_disk("routes.json")["version_info"])
 
 
-def activate(home: Home, new: Configuration, wanted: str, keep: tuple[dict[str, Any], ...]) -> None:
-    """Move the traffic: add clusters beside `keep`, wait for Envoy, rename the routes file, wait for Envoy.
+@dataclass(frozen=True)
+class Files:
+    """What Envoy had been given, to be put back."""
 
-    On a refusal (RefusedError) or no answer (StepdownError) the old files are put back.
+    clusters: dict[str, Any]
+    routes: dict[str, Any]
+
+
+def files(home: Home) -> Files:
+    """What Envoy has been given."""
+    envoy = Envoy(home, "gateway")
+    return Files(envoy.on_disk("clusters.json"), envoy.on_disk("routes.json"))
+
+
+def add(home: Home, new: Configuration, wanted: str) -> None:
+    """Add clusters beside those that are there, and wait until Envoy has them and finds them healthy.
+
+    RefusedError on a refusal, StepdownError without an answer; the routes are as they were.
     """
     envoy = Envoy(home, "gateway")
-    routes, clusters = envoy.on_disk("routes.json"), envoy.on_disk("clusters.json")
-    names = {cluster["name"] for cluster in new.clusters}
     refused = envoy.refusals()
-    both = [*new.clusters, *(cluster for cluster in keep if cluster["name"] not in names)]
-    try:
-        for name, assignment in new.endpoints.items():
-            envoy.write(f"endpoints/{name}.json", wanted, [assignment])
-        envoy.write("clusters.json", f"{wanted}+{len(both)}", both)
-        envoy.wait(refused, lambda: names <= _ready_clusters(envoy), f"clusters {', '.join(sorted(names))}")
-        envoy.write("routes.json", wanted, [new.routes])
-        envoy.wait(refused, lambda: routes_version(home) == wanted, f"routes {wanted}")
-    except BaseException:
-        old = routes["version_info"]
-        envoy.write("routes.json", old, routes["resources"])
-        with contextlib.suppress(StepdownError):  # Envoy may be gone: then the files are all that can be put back
-            envoy.wait(envoy.refusals(), lambda: routes_version(home) == old, f"routes {old}")
-        envoy.write("clusters.json", clusters["version_info"], clusters["resources"])
-        raise
+    names = _write_clusters(envoy, new, wanted)
+    envoy.wait(refused, lambda: names <= _ready_clusters(envoy), f"clusters {', '.join(sorted(names))}")
+
+
+def route(home: Home, new: Configuration, wanted: str) -> None:
+    """Rename the routes file, and wait for Envoy's word that it follows it. Errors as `add`."""
+    envoy = Envoy(home, "gateway")
+    refused = envoy.refusals()
+    envoy.write("routes.json", wanted, [new.routes])
+    envoy.wait(refused, lambda: routes_version(home) == wanted, f"routes {wanted}")
+
+
+def leave(home: Home, new: Configuration, wanted: str) -> None:
+    """Write everything for an Envoy that does not answer: it follows when it does again."""
+    envoy = Envoy(home, "gateway")
+    _write_clusters(envoy, new, wanted)
+    envoy.write("routes.json", wanted, [new.routes])
+
+
+def put_back(home: Home, old: Files) -> None:
+    """Undo `add` and `route`: first the routes, then, once Envoy follows them, the clusters."""
+    envoy = Envoy(home, "gateway")
+    version_ = old.routes["version_info"]
+    envoy.write("routes.json", version_, old.routes["resources"])
+    with contextlib.suppress(StepdownError):  # Envoy may be gone: then the files are all that can be put back
+        envoy.wait(envoy.refusals(), lambda: routes_version(home) == version_, f"routes {version_}")
+    envoy.write("clusters.json", old.clusters["version_info"], old.clusters["resources"])
 
 
 def forget_others(home: Home, current: Configuration, wanted: str) -> None:
@@ -115,6 +139,17 @@ def routes_version(home: Home) -> str:
     """The version of the routes that Envoy serves."""
     found = Envoy(home, "gateway").dump("RoutesConfigDump").get("dynamic_route_configs", [])
     return str(found[0].get("version_info", "")) if found else ""
+
+
+def _write_clusters(envoy: Envoy, new: Configuration, wanted: str) -> set[str]:
+    """Clusters and endpoints beside those on disk; the names of the new ones."""
+    names = {cluster["name"] for cluster in new.clusters}
+    keep = (cluster for cluster in envoy.on_disk("clusters.json")["resources"] if cluster["name"] not in names)
+    both = [*new.clusters, *keep]
+    for name, assignment in new.endpoints.items():
+        envoy.write(f"endpoints/{name}.json", wanted, [assignment])
+    envoy.write("clusters.json", f"{wanted}+{len(both)}", both)
+    return names
 
 
 def _endpoint(cluster: str, address: str, port: int) -> dict[str, Any]:

@@ -47,19 +47,35 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        return self.path / "run" / "lock"
+        return self.run / "lock"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
 
     @property
     def plan_directory(self) -> Path:
-        return self.path / "run" / "plan"
+        return self.run / "plan"
+
+    @property
+    def break_glass(self) -> Path:
+        return self.run / "break_glass.json"
+
+    @property
+    def notices(self) -> Path:
+        return self.run / "notices"
+
+    @property
+    def watch_lock(self) -> Path:
+        return self.run / "watch.lock"
 
     def envoy_config(self, name: str) -> Path:
         """The files that an Envoy of the edge watches, "gateway" or "egress"."""
-        return self.path / "run" / EDGE_FOLDERS[name] / "config"
+        return self.run / EDGE_FOLDERS[name] / "config"
 
     def admin_socket(self, name: str) -> Path:
         """The admin socket of one of them."""
-        return self.path / "run" / EDGE_FOLDERS[name] / "admin" / "admin.sock"
+        return self.run / EDGE_FOLDERS[name] / "admin" / "admin.sock"
 
     @property
     def edge(self) -> Path:
@@ -72,6 +88,10 @@ class Home:
     @property
     def auth(self) -> Path:
         return self.secrets / "auth"
+
+    @property
+    def slack_webhook(self) -> Path:
+        return self.secrets / "notify" / "slack_webhook"
 
     @property
     def client_token(self) -> Path:
@@ -120,7 +140,7 @@ class Home:
             os.chown(self.path, ROOT_DEPLOYS_AS, ROOT_DEPLOYS_AS)
         for path, mode in (
             (self.releases, 0o755),
-            (self.path / "run", 0o755),
+            (self.run, 0o755),
             (self.plan_directory, 0o755),
             *((self.edge / name, 0o755) for name in EDGE_FOLDERS),
             *((self.envoy_config(name), 0o755) for name in EDGE_FOLDERS),

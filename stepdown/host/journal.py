@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import getpass
 import hashlib
 import json
@@ -41,6 +42,7 @@ def append(path: Path, event: str, **fields: Any) -> dict[str, Any]:
     entry = {"time": now(), "event": event, **fields}
     line = json.dumps({**entry, "sum": _checksum(entry)}, separators=(",", ":")) + "\n"
     with path.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # a watch in the background writes too
         if stream.tell() and not _ends_with_newline(path):
             stream.write(b"\n")  # close a line that a power cut tore
         stream.write(line.encode())

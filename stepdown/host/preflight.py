@@ -29,6 +29,7 @@ NO_ENGINE = (
     "docker: no engine answers, and deploy can install none here (known: Debian and Ubuntu, as root or with sudo). "
     "Install one, or deploy as a user with sudo"
 )
+NO_IMAGE = "image {} is not on this host as the release has it. Run: ./run deploy"
 Facts = Mapping[str, Any]
 
 
@@ -65,6 +66,14 @@ def of_staged(instance: Instance, release: Release, plan: str) -> Question:
     return Question(asdict(instance), {plan: release.facts(plan)}, plan, release.images, release=release.id)
 
 
+def images_lacking(release: Release, plan: str) -> list[str]:
+    """Of all problems the ones that nothing can be done without: images of the plan that are not on this engine."""
+    wanted = {container["image"] for container in release.facts(plan)["containers"].values()}
+    needed = [release.images[name] for name in sorted(wanted)]
+    there = engine.image_ids([image["reference"] for image in needed])
+    return [NO_IMAGE.format(i["reference"]) for i in needed if there.get(i["reference"]) != i["id"]]
+
+
 def problems(home: Home, asked: Question) -> list[str]:
     """What stands against `asked` on this host; empty when nothing does."""
     host = survey(home, asked.instance, [i["reference"] for i in asked.images.values() if i["reference"]])
@@ -87,8 +96,7 @@ def judge(home: Home, asked: Question, host: Host) -> list[str]:
     found += [*_secrets(home, facts, asked, host), *_workspace(asked, host)]
     found += endpoint.refusals(asked.plans.values(), asked.environment)
     if asked.release:
-        text = "image {} is not on this host as the release has it. Run: ./run deploy"
-        found += [text.format(image["reference"]) for image in absent]
+        found += [NO_IMAGE.format(image["reference"]) for image in absent]
     return found
 
 

@@ -34,6 +34,7 @@ class Release:
     slot: int
     images: Mapping[str, Mapping[str, str]]
     plans: tuple[str, ...]
+    tools: Mapping[str, str] = field(default_factory=dict)  # hash of the tools that each server is agreed to offer
     environment: Mapping[str, str] = field(default_factory=dict)  # settings that containers see, by deploy-time name
 
     @property
@@ -78,7 +79,8 @@ def load(home: Home, release_id: str) -> Release:
         raise StepdownError(sentence(f"release {release_id!r}", "is not staged on this host", known, "./run deploy"))
     path = home.releases / release_id
     data = read_json(path / "release.json")
-    return Release(release_id, path, data["slot"], data["images"], tuple(data["plans"]), data["environment"])
+    plans, tools = tuple(data["plans"]), data.get("tools", {})
+    return Release(release_id, path, data["slot"], data["images"], plans, tools, data["environment"])
 
 
 def staged(home: Home) -> list[str]:
@@ -107,7 +109,8 @@ def stage(home: Home, archive: Path, wanted: Mapping[str, Any], environment: Map
         _require_whole(archive, path, manifest["files"])
         _require_images(manifest["images"])
         slot = _free_slot(home)
-        release = Release(release_id, path, slot, manifest["images"], tuple(manifest["plans"]), environment)
+        plans, tools = tuple(manifest["plans"]), manifest.get("tools", {})
+        release = Release(release_id, path, slot, manifest["images"], plans, tools, environment)
         _require_urls(release)
         _write_env(home, instance, release)
         home.write_json(

@@ -30,11 +30,16 @@ def names(goal: Target) -> frozenset[str]:
 def mode(goal: Target, running: tuple[engine.Container, ...]) -> str:
     """How the standby is to be kept: as the policy says, but cold where there is no memory for a warm one."""
     kept = standby_of(goal)
-    if kept is None or goal.release.policy()["standby"]["mode"] == COLD:
+    if kept is None or policy_mode(goal) == COLD:
         return COLD
     need = sum(facts["memory_mib"] for facts in kept.facts["containers"].values())
     warm_already = any(c.running for c in _there(goal, running))
     return WARM if warm_already or need <= kernel.memory_available_mib() else COLD
+
+
+def policy_mode(goal: Target) -> str:
+    """How the policy wants a standby to be kept."""
+    return str(goal.release.policy().get("standby", {}).get("mode", COLD))
 
 
 def kept(goal: Target, running: tuple[engine.Container, ...]) -> bool:

@@ -6,28 +6,43 @@ import http.client
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from stepdown.host import engine
+from stepdown.host import break_glass, engine, verdicts
 from stepdown.host.endpoint import endpoints, names_of
 from stepdown.host.handshake import get_json
 from stepdown.host.home import Home
 from stepdown.host.instance import load_instance
 from stepdown.host.release import Release, load
-from stepdown.host.switch import read_state
+from stepdown.host.state import read_state
 from stepdown.shared import CONTAINER_PORT, EGRESS_ADDRESS, EGRESS_PORT
 
+PROOFS = {
+    "proved": "proved good",
+    "bad": "marked bad; ./run rollback goes back to one that was proved good",
+    "watched": "watched until it is proved good",
+    "unproved": "not proved good yet; stepdown.pyz watch looks again",
+}
 STATES = ("ready", "starting", "degraded", "lost")
 
 
 def status(home: Home) -> dict[str, Any]:
-    """The status document: plan, release, since, by, why, servers, gateway, last_switch."""
+    """The status document: plan, release, since, by, why, servers, gateway, last_switch, proof, break_glass."""
     instance = load_instance(home)
     engine.require_engine()
     state = read_state(home)
     gateway = {"url": f"http://127.0.0.1:{instance.port}", "state": _edge_state("127.0.0.1", instance.port)}
     empty = {"plan": None, "release": None, "since": None, "by": None, "why": None}
+    glass = break_glass.read(home)
     if state is None:
-        return {**empty, "servers": {}, "gateway": gateway, "last_switch": None}
-    release = load(home, state["release"])
+        nothing = {"servers": {}, "gateway": gateway, "last_switch": None, "proof": None}
+        return {**empty, **nothing, "break_glass": glass}
+    head = {key: state[key] for key in empty}
+    now = {"servers": servers(home, state), "gateway": gateway, "last_switch": state["last_switch"]}
+    return {**head, **now, "proof": verdicts.proof(home, state["release"]), "break_glass": glass}
+
+
+def servers(home: Home, state: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every server of the plan on record: its container, state and latency in milliseconds."""
+    instance, release = load_instance(home), load(home, state["release"])
     facts = release.facts(state["plan"])
     addresses = release.addresses(instance, state["plan"])
     names = {c.name for c in engine.containers(instance.name) if c.running and c.release == release.id}
@@ -35,13 +50,11 @@ def status(home: Home) -> dict[str, Any]:
         answers = dict(
             zip(addresses, pool.map(lambda name: _ready(addresses[name], name in names), addresses), strict=True)
         )
-    servers = {name: _server(name, entry["container"], answers) for name, entry in facts["servers"].items()}
+    found = {name: _server(name, entry["container"], answers) for name, entry in facts["servers"].items()}
     if egress(home) != "ready":
         for name in _cut_off(release, facts):
-            servers[name]["state"] = "degraded"
-    servers |= {name: {"container": None, "state": "lost", "latency_ms": None} for name in facts["lost"]}
-    head = {key: state[key] for key in empty}
-    return {**head, "servers": servers, "gateway": gateway, "last_switch": state["last_switch"]}
+            found[name]["state"] = "degraded"
+    return found | {name: {"container": None, "state": "lost", "latency_ms": None} for name in facts["lost"]}
 
 
 def healthy(document: dict[str, Any]) -> bool:
@@ -111,4 +124,10 @@ def table(document: dict[str, Any], egress_state: str) -> str:
     last = document["last_switch"]
     if last:
         lines.append(f"last switch: {last['from'] or 'nothing'} to {last['to']} in {last['seconds']:g} s")
+    lines.append(f"release {document['release']}: {PROOFS[document['proof']]}")
+    glass = document["break_glass"]
+    if glass:
+        lines.append(
+            f"break-glass: open until {glass['until']}, since {glass['since']} by {glass['by']}: {glass['why']}"
+        )
     return "\n".join(lines)

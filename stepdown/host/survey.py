@@ -69,7 +69,7 @@ def survey(home: Home, wanted: Mapping[str, Any], references: Collection[str]) -
     said = engine.facts()
     there = engine.containers(str(wanted["name"])) if said.version else ()
     running = tuple(c for c in there if c.running)
-    own = published_ports(running)
+    own = own_ports(there, wanted)
     asked = {int(wanted[key]) for key in ("port", "direct_port") if valid_port(wanted[key])}
     publishers = engine.publishers() if said.version and asked - own else {}
     refused = {port: port_refused(port, publishers) for port in asked - own}
@@ -106,9 +106,15 @@ def can_install() -> bool:
     return shutil.which("apt-get") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
 
 
-def published_ports(running: Collection[Container]) -> frozenset[int]:
-    """Ports of 127.0.0.1 that these containers hold."""
-    return frozenset(port for container in running for port in engine.ports_of(container.ports))
+def own_ports(there: Collection[Container], wanted: Mapping[str, Any]) -> frozenset[int]:
+    """Ports of 127.0.0.1 that the instance's own containers hold.
+
+    The engine shows no ports of one that it is just restarting, which may hold its own all the same.
+    """
+    shown = {port for container in there if container.lives for port in engine.ports_of(container.ports)}
+    restarting = [container for container in there if container.state == "restarting"]
+    keys = {"port" if container.name == "gateway" else "direct_port" for container in restarting}
+    return frozenset(shown | {int(wanted[key]) for key in keys if valid_port(wanted[key])})
 
 
 def port_refused(port: int, publishers: Mapping[int, str]) -> str:

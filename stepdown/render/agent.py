@@ -31,8 +31,13 @@ def plan_facts(plan: ResolvedPlan) -> dict[str, Any]:
 
 
 def policy_facts(catalog: Catalog) -> dict[str, Any]:
-    """`policy.json` of a release: how it falls back."""
-    return {"standby": {"plan": LAST_RESORT, "mode": catalog.policy.standby}}
+    """`policy.json` of a release: how it falls back, and when it counts as good."""
+    policy = catalog.policy
+    return {
+        "standby": {"plan": LAST_RESORT, "mode": policy.standby},
+        "drain_seconds": policy.drain_seconds,
+        "proved_after_seconds": policy.proved_after_seconds,
+    }
 
 
 def _container(container: Container) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from stepdown.shared import (
     ENVOY_CONFIG,
     GATEWAY_PORT,
     GRACE_SECONDS,
+    STARTING_CPU_SHARES,
     variable,
 )
 
@@ -66,6 +67,7 @@ def container_block(container: Container) -> dict[str, Any]:
         "mem_limit": f"{container.memory_mib}m",
         "memswap_limit": f"{container.memory_mib}m",
         "cpus": container.cpus,
+        "cpu_shares": STARTING_CPU_SHARES,
         "pids_limit": container.pids,
         "healthcheck": {
             "test": ["CMD", "/usr/local/bin/http-ready", str(CONTAINER_PORT), "/readyz"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from stepdown.errors import CommandError
-from stepdown.run import LAST_WORDS, Completed, passthrough, run
+from stepdown.run import LAST_WORDS, Completed, background, passthrough, run
 
 PYTHON = sys.executable
 
@@ -91,3 +92,14 @@ def test_passthrough_gives_the_exit_code(capfd: pytest.CaptureFixture[str]) -> N
     assert "shown\n" == capfd.readouterr().out
     with pytest.raises(CommandError, match="no such program"):
         passthrough(("no-such-program",))
+
+
+def test_what_goes_on_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """It has nothing of this terminal; one that cannot be started is told at once."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = "import sys; print(sys.stdin.read(), 'shown'); open(sys.argv[1], 'w').write('done')"
+    background((PYTHON, "-c", program, str(pipe)))  # it cannot end before somebody reads
+    assert "done" == pipe.read_text()
+    with pytest.raises(CommandError, match="no such program"):
+        background(("no-such-program",))

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stepdown.errors import CommandError, StepdownError
 from stepdown.host import edge
 from stepdown.host.engine import Container
+from stepdown.host.envoy import RefusedError
+from stepdown.host.fault import FaultyError
 from stepdown.host.target import Target, target
+from stepdown.run import Completed
 from stepdown.shared import EDGE_FOLDERS
 
 if TYPE_CHECKING:
@@ -70,3 +74,55 @@ def test_a_release_without_an_egress_proxy_needs_none(goal: Target) -> None:
     gateway, _ = running(goal)
     (goal.release.path / "edge" / "egress" / "bootstrap.json").unlink()
     assert () == edge.differing(goal, (gateway,))
+
+
+@pytest.mark.parametrize("changed", [{"running": False}, {"name": "other"}, {"release": "abc"}])
+def test_one_that_does_not_run_does_not_hang(
+    goal: Target, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    """It is not even asked: it is made anew for that it is missing."""
+    monkeypatch.setattr(edge.Envoy, "wait_until_up", lambda *_: pytest.fail("it is asked"))
+    assert False is edge.mute(goal, running(goal, gateway=changed), "gateway")
+
+
+def test_one_that_runs_and_says_nothing_hangs(goal: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment, in which one that Docker is just restarting would have answered."""
+    monkeypatch.setattr(edge, "MUTE_SECONDS", 0.1)
+    assert True is edge.mute(goal, running(goal), "gateway")
+    monkeypatch.setattr(edge.Envoy, "wait_until_up", lambda *_: None)
+    assert False is edge.mute(goal, running(goal), "gateway")
+
+
+def test_only_the_one_that_hangs_is_ended(goal: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a container of a release that has its name."""
+    ended = list[str]()
+    monkeypatch.setattr(edge.engine, "remove", ended.extend)
+    other = replace(running(goal)[0], id="other", release="abc")
+    edge.end((*running(goal), other), "gateway")
+    assert ["gateway"] == ended
+
+
+def test_a_paused_one_hangs(goal: Target) -> None:
+    """Nothing is asked of it: it cannot answer."""
+    gateway, egress = running(goal)
+    assert edge.mute(goal, (replace(gateway, running=False, state="paused"), egress), "gateway")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error", "told"),
+    [
+        (1, "one\nbad bootstrap\n", RefusedError, "gateway: Envoy refused its start-up configuration: bad bootstrap"),
+        (1, "", RefusedError, "gateway: Envoy refused its start-up configuration: exit 1"),
+        (125, "no such image", CommandError, "gateway: its start-up configuration could not be checked: no such image"),
+    ],
+)
+def test_a_start_up_configuration_that_is_refused_replaces_nothing(
+    goal: Target, monkeypatch: pytest.MonkeyPatch, code: int, said: str, error: type[StepdownError], told: str
+) -> None:
+    """The fault is the release's only where Envoy itself refused it."""
+    monkeypatch.setattr(edge, "run", lambda argv, **_: Completed(tuple(argv), code, "", said))
+    monkeypatch.setattr(edge, "_up", lambda *_: pytest.fail("it is replaced"))
+    with pytest.raises(error) as refused:
+        edge.renew(goal, "gateway")
+    assert told == str(refused.value)
+    assert (error is RefusedError) == isinstance(refused.value, FaultyError)

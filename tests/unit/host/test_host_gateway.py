@@ -117,11 +117,44 @@ def test_a_gateway_that_is_not_there_is_said_in_one_line(home: Home) -> None:
 def test_traffic_that_cannot_be_moved_stays_where_it_is(home: Home, rendered: Mapping[str, str]) -> None:
     """Without Envoy's word the files are put back as they were."""
     gateway.write_idle(home, {"name": "servers"})
-    names = ("clusters.json", "routes.json")
-    before = [(home.envoy_config("gateway") / name).read_bytes() for name in names]
+    before, new = gateway.files(home), _configuration(rendered, "C", "abc")
+    paths = [home.envoy_config("gateway") / name for name in ("clusters.json", "routes.json")]
+    texts = [path.read_bytes() for path in paths]
+    for move in (gateway.add, gateway.route):
+        with pytest.raises(StepdownError, match="admin socket"):
+            move(home, new, "abc/C")
+    gateway.put_back(home, before)
+    assert texts == [path.read_bytes() for path in paths]
+
+
+def test_what_is_added_leaves_the_traffic_where_it_is(home: Home, rendered: Mapping[str, str]) -> None:
+    """Not a route is touched before Envoy has the new clusters; without its word not even those are written."""
+    gateway.write_idle(home, {"name": "servers"})
     with pytest.raises(StepdownError, match="admin socket"):
-        gateway.activate(home, _configuration(rendered, "C", "abc"), "abc/C", ())
-    assert before == [(home.envoy_config("gateway") / name).read_bytes() for name in names]
+        gateway.add(home, _configuration(rendered, "C", "abc"), "abc/C")
+    assert "idle" == gateway.serving(home)
+
+
+def test_a_gateway_that_is_gone_is_left_all_that_it_will_need(home: Home, rendered: Mapping[str, str]) -> None:
+    """It follows when it comes back: the new clusters beside the old, their endpoints, and the new routes."""
+    gateway.write_idle(home, {"name": "servers"})
+    old, new = (_configuration(rendered, "C", release) for release in ("old", "new"))
+    gateway.leave(home, old, "old/C")
+    gateway.leave(home, new, "new/C")
+    assert "new/C" == gateway.serving(home)
+    assert [*new.endpoints, *old.endpoints] == [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
+    files = {path.stem for path in (home.envoy_config("gateway") / "endpoints").iterdir()}
+    assert {*new.endpoints, *old.endpoints} == files
+    assert (new.routes,) == tuple(gateway.files(home).routes["resources"])
+
+
+def test_the_same_release_twice_gives_no_cluster_twice(home: Home, rendered: Mapping[str, str]) -> None:
+    """Envoy refuses a file that names one twice."""
+    gateway.write_idle(home, {"name": "servers"})
+    for plan in ("C", "B", "C"):
+        gateway.leave(home, _configuration(rendered, plan, "abc"), f"abc/{plan}")
+    names = [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_the_socket_may_lie_deeper_than_a_socket_address_reaches(tmp_path: Path) -> None:

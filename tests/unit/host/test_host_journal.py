@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +144,33 @@ def test_times_are_utc_to_the_millisecond(tmp_path: Path) -> None:
     journal.append(path, "staged")
     assert json.loads(path.read_text())["time"].endswith("Z")
     assert len("2026-01-01T00:00:00.000Z") == len(journal.now())
+
+
+def test_two_writers_at_once_spoil_no_line(tmp_path: Path, root: Path) -> None:
+    """A watch in the background writes too."""
+    path = tmp_path / "journal.jsonl"
+    program = "import sys; from pathlib import Path; from stepdown.host import journal\n"
+    program += "for n in range(50): journal.append(Path(sys.argv[1]), 'staged', n=n, by=sys.argv[2], why='x' * 5000)"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, str(path), name], env={**os.environ, "PYTHONPATH": str(root)})
+        for name in ("ann", "bob")
+    ]
+    assert [0, 0] == [writer.wait() for writer in writers]
+    reading = journal.read(path)
+    assert () == reading.damaged
+    for name in ("ann", "bob"):
+        assert list(range(50)) == [entry["n"] for entry in reading.entries if entry["by"] == name]
+
+
+def test_an_entry_waits_for_who_writes(tmp_path: Path) -> None:
+    """Else it could land in the middle of another's line."""
+    path = tmp_path / "journal.jsonl"
+    journal.append(path, "staged")
+    with path.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        writer = threading.Thread(target=journal.append, args=(path, "outcome"))
+        writer.start()
+        writer.join(0.2)
+        assert (True, 1) == (writer.is_alive(), len(journal.read(path).entries))
+    writer.join()
+    assert 2 == len(journal.read(path).entries)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stepdown.errors import UsageError
-from stepdown.host import server_secrets
+from stepdown.host import journal, server_secrets, tokens
 from stepdown.host.home import Home
 
 
@@ -32,3 +32,28 @@ def test_a_key_of_many_lines_is_kept_as_it_is(tmp_path: Path, end: str) -> None:
     key = end.join(["-----BEGIN RSA PRIVATE KEY-----", "AAAA", "-----END RSA PRIVATE KEY-----", ""])
     assert [True, False] == [server_secrets.put(home, "github/app_private_key", key) for _ in range(2)]
     assert key.encode() == (home.secrets / "servers/github/app_private_key").read_bytes()
+
+
+def test_the_webhook_of_notices_is_the_agents_own(home: Home) -> None:
+    """Another one makes no new release, written or given, and the journal names it without its value."""
+    tokens.ensure(home)
+    server_secrets.put(home, "zen/api_key", "one")
+    before = server_secrets.digests(home, {})
+    assert ["zen/api_key"] == list(before)
+    assert True is server_secrets.put(home, server_secrets.NOTIFY, "https://hooks.example/hidden-value")
+    assert before == server_secrets.digests(home, {})
+    assert before == server_secrets.digests(home, {server_secrets.NOTIFY: "https://hooks.example/other"})
+    assert before != server_secrets.digests(home, {"zen/api_key": "two"})
+    assert (0o400, "https://hooks.example/hidden-value") == (
+        home.slack_webhook.stat().st_mode & 0o777,
+        home.slack_webhook.read_text(),
+    )
+    assert "notify/slack_webhook" == journal.read(home.journal).entries[-1]["name"]
+    assert "hidden-value" not in home.journal.read_text()
+
+
+@pytest.mark.parametrize("name", ["notify/../auth/tokens", "../client_token", "zen", "zen/", "/zen", "zen/a/b", ""])
+def test_a_secret_lies_in_its_servers_folder_or_nowhere(home: Home, name: str) -> None:
+    """No name leads out of it."""
+    with pytest.raises(UsageError, match=r"should be SERVER/NAME\. Run: … secret zen/api_key"):
+        server_secrets.path_of(home, name)

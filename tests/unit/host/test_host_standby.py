@@ -42,7 +42,7 @@ def test_on_the_last_plan_nothing_is_kept(on_plan: OnPlan, mode: str) -> None:
     running = host.shows(monolith="running")
     assert (None, set()) == (standby.standby_of(host.goal), standby.names(host.goal))
     assert True is standby.kept(host.goal, running)
-    assert {"start": [], "stop": [], "keep": ["monolith"]} == pending(host.goal)
+    assert {"start": [], "stop": [], "keep": ["monolith"], "forget": []} == pending(host.goal)
     assert ("", []) == (standby.keep(host.goal), host.calls)
 
 
@@ -89,21 +89,21 @@ def test_beside_plan_c_the_monolith_is_kept_as_policy_and_memory_say(
     running = host.shows(**C, **monolith)
     assert mode == standby.mode(host.goal, running)
     assert kept == standby.kept(host.goal, running)
-    assert {"start": [], "stop": stop, "keep": ["heimdall", "zen"]} == pending(host.goal)
+    assert {"start": [], "stop": stop, "keep": ["heimdall", "zen"], "forget": []} == pending(host.goal)
 
 
 def test_what_the_plan_does_not_want_is_stopped(on_plan: OnPlan) -> None:
     """Containers of other plans and of other releases; the edge is none of a release, and never is."""
     host = on_plan("C")
     host.shows(**C, serena="exited", old_zen="running", monolith="created")
-    assert {"start": [], "stop": ["serena", "zen"], "keep": ["heimdall", "zen"]} == pending(host.goal)
+    assert {"start": [], "stop": ["serena", "zen"], "keep": ["heimdall", "zen"], "forget": []} == pending(host.goal)
 
 
 def test_a_container_that_does_not_run_is_started(on_plan: OnPlan) -> None:
     """Nor does the same one of another release count."""
     host = on_plan("C")
     host.shows(heimdall="exited", old_zen="running")
-    assert {"start": ["heimdall", "zen"], "stop": ["zen"], "keep": []} == pending(host.goal)
+    assert {"start": ["heimdall", "zen"], "stop": ["zen"], "keep": [], "forget": []} == pending(host.goal)
 
 
 def test_a_cold_standby_is_made_and_not_started(on_plan: OnPlan) -> None:

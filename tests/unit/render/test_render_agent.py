@@ -59,9 +59,10 @@ def test_secrets_that_a_server_cannot_work_without_are_named(catalog: Catalog) -
 
 @pytest.mark.parametrize("mode", STANDBY)
 def test_the_standby_is_the_last_plan_in_the_mode_of_the_policy(catalog: Catalog, mode: str) -> None:
-    """The agent learns both from the release, so that an old release falls back as it was made to."""
-    changed = replace(catalog, policy=Policy(standby=mode))
-    assert {"standby": {"plan": PLAN_NAMES[-1], "mode": mode}} == policy_facts(changed)
+    """The agent learns all from the release, so that an old release falls back as it was made to."""
+    changed = replace(catalog, policy=Policy(standby=mode, drain_seconds=7, proved_after_seconds=11))
+    seconds = {"drain_seconds": 7, "proved_after_seconds": 11}
+    assert {"standby": {"plan": PLAN_NAMES[-1], "mode": mode}, **seconds} == policy_facts(changed)
 
 
 def test_the_policy_is_a_file_of_every_release(catalog: Catalog, rendered: Mapping[str, str]) -> None:
