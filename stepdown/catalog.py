@@ -30,7 +30,7 @@ STANDBY = ("cold", "warm")
 ISOLATION = ("shared", "token")
 HOST_GIVES = ("PATH", "LANG", "HOME")  # what mcp_host gives every child itself
 STATISTICS = ("max", "p50", "p95", "p99")
-UNITS = ("seconds", "MiB", "ratio", "percent")
+UNITS = ("seconds", "MiB", "ratio", "percent", "calls")
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Policy:
-    """How the stack falls back: whether the last resort's container is kept made (cold) or running (warm)."""
+    """How the stack falls back, and forward: times in seconds."""
 
-    standby: str
+    standby: str  # whether the last resort's container is kept made (cold) or running (warm)
+    drain_seconds: int  # the longest that a switch waits for calls of the old containers
+    proved_after_seconds: int  # for how long a release stays ready before it counts as proved good
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,13 @@ def load_catalog(root: Path) -> Catalog:
     _own_containers_behind_a_port(plans_node, plans)
     objectives_file = load(root / "catalog" / "objectives.yml", "catalog/objectives.yml").mapping(["objectives"])
     objectives = {key: _objective(key, node) for key, node in objectives_file["objectives"].mapping([], None).items()}
-    policy_file = load(root / "catalog" / "policy.yml", "catalog/policy.yml").mapping(["standby"])
-    policy = Policy(standby=policy_file["standby"].choice(STANDBY))
+    keys = ["standby", "drain_seconds", "proved_after_seconds"]
+    policy_file = load(root / "catalog" / "policy.yml", "catalog/policy.yml").mapping(keys)
+    policy = Policy(
+        standby=policy_file["standby"].choice(STANDBY),
+        drain_seconds=policy_file["drain_seconds"].integer(0, 3600),
+        proved_after_seconds=policy_file["proved_after_seconds"].integer(1, 86400),
+    )
     return Catalog(images, servers, {name: plans[name] for name in PLAN_NAMES}, objectives, policy)
 
 

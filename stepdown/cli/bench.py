@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from invoke.context import Context
 
-from stepdown.bench import deploy, measure, start
+from stepdown.bench import deploy, measure, report, start, switch
 from stepdown.cli import door
 from stepdown.errors import StepdownError, UsageError, sentence
 
@@ -21,8 +21,9 @@ NOT_JUDGED = 3
 BENCHMARKS: Mapping[str, Callable[[measure.Setting], AbstractContextManager[measure.Benchmark]]] = {
     "deploy": deploy.prepared,
     "start": start.prepared,
+    "switch": switch.prepared,
 }
-HERE_ONLY = ("start",)  # measured on this machine, whatever the inventory
+HERE_ONLY = ("start", "switch")  # measured on this machine, whatever the inventory
 
 
 @door.command(
@@ -30,13 +31,23 @@ HERE_ONLY = ("start",)  # measured on this machine, whatever the inventory
         "only": f"one benchmark alone ({', '.join(BENCHMARKS)})",
         "inventory": "the host; inventory/local is this machine",
         "rounds": "how often each contender runs",
+        "write": "record the figures in docs/, too",
         "yes": "do not refuse another machine: a second instance is made on it, and removed",
     }
 )
-def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int = 5, yes: bool = False) -> None:
+def bench(
+    _context: Context,
+    only: str = "",
+    inventory: str = LOCAL,
+    rounds: int = 5,
+    write: bool = False,
+    yes: bool = False,
+) -> None:
     """Measure beside contenders, in turns; exit 1 when a limit is missed, 3 when it could not be judged."""
     local = (door.ROOT / inventory).resolve() == door.ROOT / LOCAL
     chosen = choose(only, rounds, local=local)
+    if write and not local:
+        raise UsageError(sentence("bench", f"--write is for this machine, not inventory {inventory!r}"))
     if not local and not yes:
         wrong = "bench makes a second instance on its host and removes it; say so with --yes"
         raise UsageError(sentence(f"inventory {inventory!r}", wrong))
@@ -51,11 +62,14 @@ def bench(_context: Context, only: str = "", inventory: str = LOCAL, rounds: int
     except StepdownError as error:
         door.say(str(error))
         door.leave(NOT_JUDGED)
-    report = door.ROOT / REPORT
-    report.parent.mkdir(exist_ok=True)
-    documents = {ran.benchmark.name: {"inventory": inventory, **measure.document(ran)} for ran in done}
-    report.write_text(json.dumps({"benchmarks": documents}, indent=2) + "\n", encoding="utf-8")
-    print(REPORT)
+    path = door.ROOT / REPORT
+    path.parent.mkdir(exist_ok=True)
+    machine = report.machine() if local else {}
+    documents = {
+        ran.benchmark.name: {"inventory": inventory, "machine": machine, **measure.document(ran)} for ran in done
+    }
+    path.write_text(json.dumps({"benchmarks": documents}, indent=2) + "\n", encoding="utf-8")
+    print("\n".join([REPORT, *(report.write(door.ROOT, documents) if write else [])]))
     door.leave(0 if all(verdict.good for ran in done for verdict in measure.judge(ran)) else 1)
 
 
@@ -74,4 +88,4 @@ def _measured(name: str, setting: measure.Setting, rounds: int) -> measure.Measu
     with BENCHMARKS[name](setting) as benchmark:
         before = os.getloadavg()
         samples = measure.take_turns(benchmark.contenders, rounds, setting.say)
-        return measure.Measured(benchmark, samples, before, os.getloadavg())
+        return measure.Measured(benchmark, samples, before, os.getloadavg(), benchmark.more())

@@ -23,7 +23,7 @@ def run(root: Path, *words: str, **environment: str) -> subprocess.CompletedProc
 
 def test_all_benchmarks_run_unless_one_is_named() -> None:
     """`--only` takes one."""
-    assert ["deploy", "start"] == bench.choose("", 5, local=True)
+    assert ["deploy", "start", "switch"] == bench.choose("", 5, local=True)
     assert ["start"] == bench.choose("start", 1, local=True)
 
 
@@ -37,7 +37,7 @@ def test_another_machine_is_asked_what_can_be_measured_there() -> None:
 @pytest.mark.parametrize(
     ("only", "rounds", "says"),
     [
-        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy, start\)\. Run: \./run bench"),
+        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy, start, switch\)\. Run: \./run bench"),
         ("", 0, r"--rounds=0 should be from 1 to 100"),
         ("deploy", 101, r"--rounds=101 should be from 1 to 100"),
     ],
@@ -50,8 +50,14 @@ def test_what_cannot_be_measured_is_wrong_use(only: str, rounds: int, says: str)
 
 def test_wrong_use_exits_2(root: Path) -> None:
     """One line, no traceback."""
-    done = run(root, "--only=switch")
+    done = run(root, "--only=swich")
     assert (2, 1) == (done.returncode, len(done.stderr.strip().splitlines()))
+
+
+def test_figures_of_another_machine_are_not_recorded(root: Path, tmp_path: Path) -> None:
+    """The documents would not say whose they are."""
+    done = run(root, f"--inventory={tmp_path}", "--write", "--yes")
+    assert (2, True) == (done.returncode, "--write is for this machine" in done.stderr)
 
 
 def test_another_machine_is_not_touched_unasked(root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from stepdown.bench import measure
-from stepdown.bench.measure import Benchmark, Contender, Measured
+from stepdown.bench.measure import Benchmark, Contender, Measured, More, Ratio, Verdict
 from stepdown.catalog import Objective
 
 LIMIT = Objective("deploy_unchanged_local", "Deploy with nothing to change", "max", 8, "seconds")
@@ -110,3 +110,48 @@ def test_a_benchmark_names_its_own_contenders(reference: str, limited: str) -> N
     """A misspelt name is seen before anything is measured."""
     with pytest.raises(ValueError, match="nobody"):
         Benchmark("b", "", reference, (Contender("a", "", lambda: 0.0),), {limited: LIMIT})
+
+
+def beside(ours: tuple[float, ...], plain: tuple[float, ...], more: More | None = None) -> Measured:
+    """Three contenders; ours must not take 1.2 times as long as plain, in the median."""
+    goal = Objective("switch_beside_compose", "A switch over compose", "p50", 1.2, "ratio")
+    contenders = [Contender("first", "", lambda: 0.0), Contender("plain", "", lambda: 0.0)]
+    contenders.append(Contender("ours", "", lambda: 0.0, beside="plain"))
+    benchmark = Benchmark("switch", "", "first", tuple(contenders), {}, (Ratio("ours", "plain", goal),))
+    samples = {"first": (1.0,) * len(ours), "plain": plain, "ours": ours}
+    return Measured(benchmark, samples, (0, 0, 0), (0, 0, 0), more or More())
+
+
+@pytest.mark.parametrize(("ours", "good"), [((1.1, 11.0, 9.0), True), ((1.3, 13.0, 9.0), False)])
+def test_a_limit_can_be_on_the_ratio_to_another(ours: tuple[float, ...], good: bool) -> None:
+    """Each round within itself: the median of ratios, not the ratio of medians."""
+    (verdict,) = measure.judge(beside(ours, (1.0, 10.0, 10.0)))
+    assert (good, "ours") == (verdict.good, verdict.contender)
+    assert pytest.approx(ours[0]) == verdict.measured
+
+
+def test_a_contender_may_be_compared_with_its_own_like() -> None:
+    """And not with the benchmark's reference."""
+    document = measure.document(beside((4.0,), (2.0,)))
+    assert (2.0, "plain") == tuple(document["contenders"]["ours"][key] for key in ("ratio", "beside"))
+    assert (2.0, "first") == tuple(document["contenders"]["plain"][key] for key in ("ratio", "beside"))
+
+
+@pytest.mark.parametrize(("ratio", "good"), [(1.5, True), (2.5, False)])
+def test_a_missed_limit_can_be_made_good_by_another(ratio: float, good: bool) -> None:
+    """Both are told, in the table and in the report."""
+    pause = Objective("switch_pause", "", "p99", 0.25, "seconds")
+    other = Objective("switch_pause_beside_compose", "", "p99", 2, "ratio")
+    verdict = Verdict("all", pause, 0.4, Verdict("all", other, ratio))
+    assert good is verdict.good
+    ran = beside((1.0,), (1.0,), More((verdict,), {"calls": 7}))
+    line = f"switch_pause: all p99 0.40, limit 0.25 seconds, or switch_pause_beside_compose: all p99 {ratio:.2f}"
+    assert f"{line}, limit 2 ratio: {'good' if good else 'MISSED'}" == measure.table(ran).splitlines()[-1]
+    document = measure.document(ran)
+    told = document["limits"][-1]
+    assert (good, "switch_pause_beside_compose", ratio) == (
+        told["good"],
+        told["instead"]["objective"],
+        told["instead"]["measured"],
+    )
+    assert {"calls": 7} == document["more"]
