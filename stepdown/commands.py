@@ -130,16 +130,18 @@ def mmdebstrap(suite: str, packages: Sequence[str], archive: str, sources: str =
     )
 
 
-def ansible_playbook(playbook: str, inventory: str, extra: str, *, check: bool = False) -> Argv:
+def ansible_playbook(playbook: str, inventory: str, extra: str, *, check: bool = False, limit: str = "") -> Argv:
     """Run a playbook, named by its path; `extra` is JSON, or @FILE, with variables that go above all others."""
     mode = ("--check", "--diff") if check else ()
-    return ("ansible-playbook", playbook, "--inventory", inventory, "--extra-vars", extra, *mode)
+    narrowed = ("--limit", limit) if limit else ()
+    return ("ansible-playbook", playbook, "--inventory", inventory, "--extra-vars", extra, *mode, *narrowed)
 
 
-def ansible_debug(group: str, inventory: str, message: str) -> Argv:
+def ansible_debug(group: str, inventory: str, message: str, limit: str = "") -> Argv:
     """Evaluate a template for each host of a group, here, as a playbook of playbooks/ would; connects to none."""
     module = ("--module-name", "ansible.builtin.debug", "--args", json.dumps({"msg": message}))
-    return ("ansible", group, "--inventory", inventory, "--playbook-dir", "playbooks", *module)
+    narrowed = ("--limit", limit) if limit else ()
+    return ("ansible", group, "--inventory", inventory, "--playbook-dir", "playbooks", *module, *narrowed)
 
 
 def ssh(destination: str, options: Sequence[str], command: str) -> Argv:

@@ -24,6 +24,7 @@ SECRETS = {
     "github/token": "GITHUB_MCP_TOKEN",
     "github/app_private_key": "GITHUB_APP_PRIVATE_KEY",
     "github/ca": "GITHUB_CA",
+    "notify/slack_webhook": "SLACK_WEBHOOK",
 }
 
 

@@ -15,6 +15,8 @@ from stepdown.errors import sentence
 from stepdown.host.preflight import listed
 
 REMARK = re.compile(r"(Shared c|C)onnection to \S+ closed\.|Warning: Permanently added")  # OpenSSH's
+ANSIBLES = re.compile(r".*(?:via|over) ssh: ")  # what it puts before SSH's own words
+NO_AGENT = re.compile(r"can't open file '(?P<home>\S*)/stepdown\.pyz'")
 NOT_FOUND = (126, 127)  # of a shell that cannot run a program
 
 
@@ -24,18 +26,18 @@ def refusals(folder: Path) -> dict[str, str]:
     return {path.stem: refusal(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in found}
 
 
-def refusal(host: str, answer: Mapping[str, Any]) -> str:
-    """One host's answer, Ansible's result of the agent's preflight, as a sentence or a list of problems."""
+def refusal(host: str, answer: Mapping[str, Any], asked: str = "the preflight") -> str:
+    """One host's answer, Ansible's result of what the agent was `asked`, as a sentence or a list of problems."""
     settings = [f"{host}: {answer['settings']}"] if answer.get("settings") else []
     if settings and answer.get("rc") == 0:
         return settings[0]
-    return "\n".join((*settings, _answer(host, answer)))
+    return "\n".join((*settings, _answer(host, answer, asked)))
 
 
-def _answer(host: str, answer: Mapping[str, Any]) -> str:
+def _answer(host: str, answer: Mapping[str, Any], asked: str) -> str:
     message = _lines(answer.get("msg", "").removeprefix("Task failed: "))
     if answer.get("unreachable"):
-        why = message[-1].rpartition("via ssh: ")[2].rstrip(".") if message else "no answer"
+        why = ANSIBLES.sub("", message[-1]).rstrip(".") if message else "no answer"
         return sentence(host, f"cannot be reached: {why}", run=_ssh(answer["reach"]))
     if any("password" in line for line in message):
         remedy = "ANSIBLE_BECOME_ASK_PASS=true ./run deploy …, or set ansible_become_password from a vault"
@@ -44,7 +46,9 @@ def _answer(host: str, answer: Mapping[str, Any]) -> str:
     if answer.get("rc") in NOT_FOUND:
         wrong = f"no Python to run there, 3.11 or newer is needed ({said[-1] if said else 'not found'})"
         return sentence(host, wrong, run="apt-get install python3, there; or set ansible_python_interpreter")
-    return f"{host}: " + ("\n".join(said or message) or f"the preflight ended with {answer.get('rc')} and said nothing")
+    if said and (match := NO_AGENT.search(said[-1])):
+        return sentence(host, f"nothing is deployed below {match['home']}", run="./run deploy --inventory=…")
+    return f"{host}: " + ("\n".join(said or message) or f"{asked} ended with {answer.get('rc')} and said nothing")
 
 
 def told(answers: Mapping[str, str], here: Sequence[str]) -> str:

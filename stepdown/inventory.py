@@ -7,6 +7,7 @@ account of a failure, which quotes lines of the inventory.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from stepdown import commands
 from stepdown.errors import StepdownError, UsageError, sentence
-from stepdown.run import run
+from stepdown.run import Completed, run
 
 GROUP = "stack"
 UNLOCK = "export ANSIBLE_VAULT_PASSWORD_FILE=FILE"
@@ -33,8 +34,10 @@ class Answer:
     error: str = ""
 
 
-def ask(root: Path, inventory: str, expressions: Mapping[str, str]) -> tuple[Answer, ...]:
+def ask(root: Path, inventory: str, expressions: Mapping[str, str], limit: str = "") -> tuple[Answer, ...]:
     """Evaluate Jinja expressions, name to expression, for each host of group stack, by name of the host.
+
+    `limit` leaves some of them, as Ansible's --limit does.
 
     Refuses an inventory that is not there or has no such host (UsageError); StepdownError where Ansible cannot read it.
     Without the environment's callbacks, and without colour, so that the answer can be read.
@@ -43,18 +46,26 @@ def ask(root: Path, inventory: str, expressions: Mapping[str, str]) -> tuple[Ans
         known = sorted(str(path.relative_to(root)) for path in (root / "inventory").iterdir())
         raise UsageError(sentence(f"inventory {inventory!r}", "is not there", known))
     message = "{{ {" + ", ".join(f"{name!r}: {expression}" for name, expression in expressions.items()) + "} }}"
-    argv = commands.ansible_debug(GROUP, inventory, message)
+    argv = commands.ansible_debug(GROUP, inventory, message, limit)
     plain = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "0", "PYTHONDONTWRITEBYTECODE": ""}
+    plain["ANSIBLE_LOG_PATH"] = os.devnull  # values are for this process alone
     done = run(argv, env=plain, cwd=str(root), timeout_seconds=120, check=False)
     answers = parse(done.stdout)
     if answers:
         return answers
+    if limit and ("no hosts to target" in done.stderr or not done.returncode):
+        raise UsageError(sentence(f"--limit={limit}", f"leaves no host of group {GROUP} in {inventory}"))
     if done.returncode:
-        words = re.search(r"^\[?ERROR\]?[:!] *(.*)", done.stderr, re.MULTILINE)
-        reason = words[1].rstrip(".") if words else f"ansible exits {done.returncode}"
+        reason = reason_of(done)
         remedy = UNLOCK if "decrypt" in reason.lower() else ""
         raise StepdownError(sentence(f"inventory {inventory!r}", f"cannot be read: {reason}", run=remedy))
     raise UsageError(sentence(f"inventory {inventory!r}", f"has no host in group {GROUP}"))
+
+
+def reason_of(done: Completed) -> str:
+    """Why a program of Ansible failed, by its first error."""
+    words = re.search(r"^\[?ERROR\]?[:!] *(.*)", done.stderr, re.MULTILINE)
+    return words[1].rstrip(".") if words else f"ansible exits {done.returncode}"
 
 
 def parse(output: str) -> tuple[Answer, ...]:

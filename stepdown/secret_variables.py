@@ -22,6 +22,7 @@ NEEDED_WITH: dict[str, str | None] = {
     "mcp_stack_zen_api_key": "mcp_stack_zen_endpoint",
     "mcp_stack_github_token": None,
     "mcp_stack_github_app_private_key": "mcp_stack_github_app_id",
+    "mcp_stack_slack_webhook": None,
 }
 VAULT = ".venv/bin/ansible-vault"
 SOPS = ".venv/bin/sops"

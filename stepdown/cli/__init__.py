@@ -13,7 +13,9 @@ def namespace() -> Collection:
     from stepdown.cli import bench, build, client, deploy, host, plan, quality, secrets
 
     top = Collection()
-    for task in (deploy.deploy, deploy.down, host.status, host.switch, host.journal, host.why, host.doctor):
+    for task in (deploy.deploy, deploy.down, host.status, host.journal, host.why, host.doctor):
+        top.add_task(task)
+    for task in (host.switch, host.fallback, host.recover, host.rollback, host.emergency, host.converge):
         top.add_task(task)
     for task in (build.build, build.bundle, build.lock, bench.bench, quality.lint):
         top.add_task(task)

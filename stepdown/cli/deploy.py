@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from invoke.context import Context
 
-from stepdown import commands, doctor, hosts, installed, question, release, resolve, tool_lists
-from stepdown.cli import door
+from stepdown import doctor, hosts, installed, question, release, resolve, tool_lists
+from stepdown.cli import door, others
 from stepdown.cli.build import prepare_release
 from stepdown.cli.host import agent
-from stepdown.errors import ChangedError, StepdownError, UsageError, sentence
+from stepdown.cli.others import LOCAL, confirm, is_local, on, playbook
+from stepdown.errors import ChangedError, StepdownError, sentence
 from stepdown.host import engine, lock
 from stepdown.host.home import Home
-from stepdown.run import passthrough, run
+from stepdown.run import run
 
-LOCAL = "inventory/local"
 HELP = {
     "plan": "A, B, C or D; without it the inventory's, else the one that the host is on (C at first)",
-    "inventory": "the hosts; inventory/local is this machine",
     "why": "reason, for the journal; without it the inventory's, else 'deploy'",
-    "check": "say what would change, change nothing",
-    "yes": "do not ask before changing other machines",
+    **others.HELP,
 }
 
 
@@ -35,6 +29,7 @@ def deploy(
     _context: Context,
     plan: str = "",
     inventory: str = LOCAL,
+    limit: str = "",
     why: str = "",
     check: bool = False,
     yes: bool = False,
@@ -42,8 +37,8 @@ def deploy(
     """Provision what is missing, build images, ship a release and activate a plan."""
     if plan:
         resolve.require_deployable(door.catalog(), plan)
-    local = _is_local(inventory)
-    _confirm(inventory, agreed=local or check or yes)
+    local = is_local(inventory)
+    confirm(inventory, agreed=local or check or yes)
     scratch = door.ROOT / ".stepdown"
     scratch.mkdir(exist_ok=True)
     with lock.hold(scratch / "deploy.lock", f"deploy {plan or 'without a plan'}"):
@@ -54,7 +49,7 @@ def deploy(
         if absent or here:  # before minutes of building, every host is asked
             release.pack_agent(door.ROOT)
             question.pack(door.ROOT, door.catalog(), question.unbuilt(absent))
-            if _play("preflight", extra, inventory, check, here):
+            if _play("preflight", extra, inventory, limit, check, here).code:
                 raise StepdownError(sentence("deploy", "the preflight did not end; see above. Nothing was changed"))
         _require_engine(check)
         if check and absent:
@@ -62,12 +57,15 @@ def deploy(
             return
         prepare_release()
         before = _containers() if local else frozenset()
-        code = _play("deploy", extra, inventory, check)
-        if code and (not local or _containers() != before):
-            undo = f"./run deploy{_on(inventory)}, which puts it right, or ./run down{_on(inventory)}"
-            raise ChangedError(sentence("deploy", "failed, and something may have changed; see above", run=undo))
-        if code:
-            wrong = "failed; see above. What served before still serves"
+        ended = _play("deploy", extra, inventory, limit, check)
+        if not local:
+            others.tell("deploy", ended, inventory, limit, ships=True)
+        elif ended.code:
+            said = "\n".join(row.failure for row in ended.rows) or "see above"
+            if _containers() != before:
+                wrong = f"failed, and something may have changed: {said}"
+                raise ChangedError(sentence("deploy", wrong, run="./run deploy, which puts it right, or ./run down"))
+            wrong = f"failed: {said}. What served before still serves"
             raise StepdownError(sentence("deploy", wrong, run="./run status"))
     if local and not check:
         _tell()
@@ -83,8 +81,8 @@ def down(
     _context: Context, inventory: str = LOCAL, purge: bool = False, check: bool = False, yes: bool = False
 ) -> None:
     """Stop and remove the stack; with --purge also its data, and only what deploy installed."""
-    local = _is_local(inventory)
-    _confirm(inventory, agreed=local or check or yes)
+    local = is_local(inventory)
+    confirm(inventory, agreed=local or check or yes)
     _run_down({"mcp_stack_purge": purge}, inventory, check)
     if not purge:
         return
@@ -93,14 +91,15 @@ def down(
     going = {"__docker_engine_goes_before": "{{ mcp_stack_instance | default('stepdown') }}"}
     if playbook("engine", {"docker_engine_state": "absent", **going}, inventory, check=check):
         wrong = "the engine that deploy installed stays; see above"
-        raise ChangedError(sentence("down", wrong, run=f"./run down --purge{_on(inventory)}"))
+        raise ChangedError(sentence("down", wrong, run=f"./run down --purge{on(inventory)}"))
     if local:
         _forget_this_machine(check)
 
 
 def asked(plan: str, why: str) -> dict[str, Any]:
-    """Variables that win over an inventory's, so only those that somebody typed."""
-    return {name: value for name, value in (("mcp_stack_plan", plan), ("mcp_stack_why", why)) if value}
+    """Variables that win over an inventory's, so only those that somebody typed; a plan ends an emergency too."""
+    typed = {"mcp_stack_plan": plan, "mcp_stack_end_emergency": bool(plan), "mcp_stack_why": why}
+    return {name: value for name, value in typed.items() if value}
 
 
 def _forget_this_machine(check: bool) -> None:
@@ -120,37 +119,7 @@ def _run_down(extra: dict[str, Any], inventory: str, check: bool) -> None:
     """The stack's own part; it needs the agent, which needs no images."""
     release.pack_agent(door.ROOT)
     if playbook("down", extra, inventory, check=check):
-        raise ChangedError(sentence("down", "did not end; see above", run=f"./run down{_on(inventory)}"))
-
-
-def playbook(name: str, extra: dict[str, Any], inventory: str = LOCAL, *, check: bool = False) -> int:
-    """Run a playbook on an inventory, its output as it comes; returns Ansible's exit code."""
-    argv = commands.ansible_playbook(f"playbooks/{name}.yml", inventory, json.dumps(extra), check=check)
-    return passthrough(argv, env={"PYTHONDONTWRITEBYTECODE": ""}, cwd=str(door.ROOT))
-
-
-def _is_local(inventory: str) -> bool:
-    return (door.ROOT / inventory).resolve() == door.ROOT / LOCAL
-
-
-def _on(inventory: str) -> str:
-    """The option that a remedy needs, so that what is typed meets the same hosts."""
-    return "" if _is_local(inventory) else f" --inventory={inventory}"
-
-
-def _confirm(inventory: str, *, agreed: bool) -> None:
-    """Refuse an inventory that is not there, and ask before other machines are changed."""
-    if not (door.ROOT / inventory).exists():
-        known = sorted(str(path.relative_to(door.ROOT)) for path in (door.ROOT / "inventory").iterdir())
-        raise UsageError(
-            sentence(f"inventory {inventory!r}", "is not there", known, f"./run deploy --inventory={LOCAL}")
-        )
-    if agreed:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(sentence(f"inventory {inventory!r}", "changes other machines; say so with --yes"))
-    if input(f"This changes the hosts of {inventory}. Type yes to go on: ") != "yes":
-        raise UsageError(sentence(f"inventory {inventory!r}", "not confirmed; nothing changed"))
+        raise ChangedError(sentence("down", "did not end; see above", run=f"./run down{on(inventory)}"))
 
 
 def _require_engine(check: bool) -> None:
@@ -166,23 +135,23 @@ def _require_engine(check: bool) -> None:
         raise StepdownError(sentence("deploy", "no Docker engine could be installed; see above", run="./run doctor"))
 
 
-def _play(name: str, extra: dict[str, Any], inventory: str, check: bool, here: Sequence[str] = ()) -> int:
-    """A playbook that begins with the preflight of every host, and Ansible's exit code.
+def _play(
+    name: str, extra: Mapping[str, Any], inventory: str, limit: str, check: bool, here: Sequence[str] = ()
+) -> others.Ended:
+    """A playbook that begins with the preflight of every host, and how it ended.
 
     StepdownError when a host, or this machine (`here`), has problems: then nothing was changed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        code = playbook(name, {**extra, "mcp_stack_refusals": folder}, inventory, check=check)
-        refused = hosts.refusals(Path(folder))
-    if _is_local(inventory):  # this machine as a host has said some of it already
-        here = [problem for problem in here if not any(problem in text for text in refused.values())]
-    if refused or here:
-        raise StepdownError(f"deploy: {hosts.told(refused, here)}")
-    return code
+    ended = others.play(name, extra, inventory, check=check, limit=limit)
+    if is_local(inventory):  # this machine as a host has said some of it already
+        here = [problem for problem in here if not any(problem in text for text in ended.refused.values())]
+    if ended.refused or here:
+        raise StepdownError(f"deploy: {hosts.told(ended.refused, here)}")
+    return ended
 
 
 def _containers() -> frozenset[str]:
-    return frozenset(container.id for container in engine.containers(door.instance()))
+    return frozenset(f"{container.id} {container.state}" for container in engine.containers(door.instance()))
 
 
 def _tell() -> None:

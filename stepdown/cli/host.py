@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 from invoke.context import Context
 
 from stepdown import doctor as health
-from stepdown.cli import door
+from stepdown.cli import door, others
+from stepdown.cli.others import LOCAL
 from stepdown.errors import UsageError, sentence
 from stepdown.host import app
 
 JSON = "print JSON"
+WHY = "reason, for the journal"
+MOVING = {**others.HELP, "why": WHY, "json_": JSON}
 
 
 def agent(*words: str) -> int:
@@ -19,19 +23,126 @@ def agent(*words: str) -> int:
     return app.main(["--home", str(door.home()), *words])
 
 
-@door.command(help={"json_": JSON})
-def status(_context: Context, json_: bool = False) -> None:
+@door.command(help={"inventory": others.HELP["inventory"], "limit": others.HELP["limit"], "json_": JSON})
+def status(_context: Context, inventory: str = LOCAL, limit: str = "", json_: bool = False) -> None:
     """Show plan, release, every server, the gateway and the last switch; exit 1 when something is not ready."""
-    door.leave(agent("status", *_json(json_)))
+    here = others.is_local(inventory)
+    door.leave(agent("status", *_json(json_)) if here else others.status(inventory, limit, json_))
 
 
-@door.command(help={"to": "A, B, C or D", "why": "reason, for the journal", "check": "say what would change"})
-def switch(_context: Context, to: str = "", why: str = "by hand", check: bool = False) -> None:
-    """Bring this host to a plan of its current release, the old one serving until the new is proved."""
+@door.command(help={"to": "A, B, C or D", **MOVING})
+def switch(
+    _context: Context,
+    to: str = "",
+    inventory: str = LOCAL,
+    limit: str = "",
+    why: str = "by hand",
+    check: bool = False,
+    yes: bool = False,
+    json_: bool = False,
+) -> None:
+    """Bring this host, or an inventory's, to a plan of the current release, the old serving until the new is proved."""
     plans = door.catalog().plans
     if to not in plans:
         raise UsageError(sentence("switch", f"--to={to or '…'} names no plan", plans, "./run switch --to=C"))
-    door.leave(agent("switch", "--to", to, "--why", why, *(["--check"] if check else [])))
+    _move("switch", to, Asked(inventory, limit, why, check, yes, json_))
+
+
+@door.command(help={"to": "A, B, C or D; without it one rung down", **MOVING})
+def fallback(
+    _context: Context,
+    to: str = "",
+    inventory: str = LOCAL,
+    limit: str = "",
+    why: str = "fallback by hand",
+    check: bool = False,
+    yes: bool = False,
+    json_: bool = False,
+) -> None:
+    """Step down: one rung, or to the plan named; the old one serves until the new is proved."""
+    _move("fallback", to, Asked(inventory, limit, why, check, yes, json_))
+
+
+@door.command(help={"to": "A, B, C or D; without it where the host was", **MOVING})
+def recover(
+    _context: Context,
+    to: str = "",
+    inventory: str = LOCAL,
+    limit: str = "",
+    why: str = "recover by hand",
+    check: bool = False,
+    yes: bool = False,
+    json_: bool = False,
+) -> None:
+    """Go back up after a preflight, to the plan before the host stepped down; ends the break-glass."""
+    _move("recover", to, Asked(inventory, limit, why, check, yes, json_))
+
+
+@door.command(help={"to": "a release's id", **MOVING})
+def rollback(
+    _context: Context,
+    to: str = "",
+    inventory: str = LOCAL,
+    limit: str = "",
+    why: str = "rollback by hand",
+    check: bool = False,
+    yes: bool = False,
+    json_: bool = False,
+) -> None:
+    """Go back to the last release that was proved good, on the plan that the host is on."""
+    _move("rollback", to, Asked(inventory, limit, why, check, yes, json_))
+
+
+@door.command(help={**MOVING, "hours": "for how long the break-glass is open"})
+def emergency(
+    _context: Context,
+    inventory: str = LOCAL,
+    limit: str = "",
+    why: str = "emergency by hand",
+    hours: float = 4,
+    check: bool = False,
+    yes: bool = False,
+    json_: bool = False,
+) -> None:
+    """Go to plan D now, whoever is at work; needs no Ansible, registry, network or gateway. Opens a break-glass."""
+    asked = Asked(inventory, limit, why, check, yes, json_)
+    if others.is_local(inventory):
+        door.leave(_here("emergency", "", asked, "--hours", str(hours)))
+        return
+    door.leave(others.emergency(inventory, why=why, hours=hours, limit=limit, check=check, yes=yes, json_=json_))
+
+
+@door.command(help={"adopt": "take over a whole plan that was started by hand", "json_": JSON})
+def converge(_context: Context, adopt: bool = False, json_: bool = False) -> None:
+    """End in one whole plan after a crash, and say which and why."""
+    door.leave(agent("converge", *(["--adopt"] if adopt else []), *_json(json_)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every move takes from the command line."""
+
+    inventory: str
+    limit: str
+    why: str
+    check: bool
+    yes: bool
+    json: bool
+
+
+def _move(command: str, to: str, asked: Asked) -> None:
+    if others.is_local(asked.inventory):
+        door.leave(_here(command, to, asked))
+        return
+    if asked.json:
+        remedy = f"./run status{others.on(asked.inventory, asked.limit)} --json, after it"
+        raise UsageError(sentence(command, "--json is for this machine; a playbook has words of its own", run=remedy))
+    others.move(command, asked.inventory, to=to, why=asked.why, limit=asked.limit, check=asked.check, yes=asked.yes)
+
+
+def _here(command: str, to: str, asked: Asked, *more: str) -> int:
+    words = [command, "--why", asked.why, *(["--to", to] if to else []), *(["--check"] if asked.check else []), *more]
+    return agent(*words, *_json(asked.json))
 
 
 @door.command(help={"last": "entries to print", "json_": JSON})

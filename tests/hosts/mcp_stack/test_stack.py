@@ -22,6 +22,7 @@ SECRETS = {
     "github/app_private_key": "mcp_stack_github_app_private_key",
     "github/ca": "mcp_stack_github_ca",
 }
+WEBHOOK = "notify/slack_webhook"
 CALL = """
 import json, sys, urllib.request
 home, port, server, method, parameters = sys.argv[1:]
@@ -84,7 +85,7 @@ def test_heimdall_scans_the_workspace(host: Host, variables: dict[str, Any]) -> 
 def test_the_agent_says_that_all_is_ready(host: Host, variables: dict[str, Any]) -> None:
     """The plan, as deployed, for the reason given."""
     said = json.loads(host.check_output("python3 %s/stepdown.pyz status --json", variables["mcp_stack_home"]))
-    expected = (_plan(variables).name, "ready", variables["mcp_stack_why"])
+    expected = (_plan(variables).name, "ready", variables["mcp_stack_why"] or "deploy")
     assert expected == (said["plan"], said["gateway"]["state"], said["why"])
 
 
@@ -105,8 +106,9 @@ def test_secrets_are_for_the_servers_alone(host: Host, variables: dict[str, Any]
     """Owned by the unprivileged user of the containers, readable by nobody else."""
     folder = f"{variables['mcp_stack_home']}/secrets"
     assert (0o700, 10001) == (host.file(folder).mode, host.file(folder).uid)
-    for name, variable in SECRETS.items():
-        secret = host.file(f"{folder}/servers/{name}")
+    files = {f"servers/{name}": variable for name, variable in SECRETS.items()}
+    for name, variable in {**files, WEBHOOK: "mcp_stack_slack_webhook"}.items():
+        secret = host.file(f"{folder}/{name}")
         assert bool(variables[variable]) == secret.exists
         if secret.exists:
             assert (0o400, 10001) == (secret.mode, secret.uid)
