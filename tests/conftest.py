@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,23 @@ case "$1 $2" in
 esac
 """
 NO_ROUTES = "#!/bin/sh\n"  # `ip route show` of a host that has none
+
+pytest.register_assert_rewrite("tests.stack", "tests.drills.drill")  # they assert for tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `./run test` hands on."""
+    group = parser.getgroup("stepdown")
+    group.addoption("--all", action="store_true", help="large matrices whole, not a sample of them")
+    group.addoption(
+        "--seed", type=int, default=secrets.randbelow(10**6), help="which sample; without it another each time"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to run the same sample again."""
+    taken = "whole" if config.getoption("--all") else f"sampled with --seed={config.getoption('--seed')}"
+    return f"stepdown: large matrices {taken}"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ def _yaml(path: str) -> Any:
 
 
 def test_every_role_has_both_scenarios() -> None:
-    """One with nothing set, one with every public variable changed; and the last resort has one of its own."""
+    """One with nothing set, one with every public variable changed; the last resort and the drills have their own."""
     found = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
     both = [f"{role}_{kind}" for role in ROLES for kind in ("alternative", "default")]
-    assert sorted([*both, "mcp_stack_monolith"]) == found
+    assert sorted([*both, "mcp_stack_drill", "mcp_stack_monolith"]) == found
 
 
 @pytest.mark.parametrize("role", ROLES)

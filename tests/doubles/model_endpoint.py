@@ -15,7 +15,7 @@ from typing import Any
 class ModelEndpoint:
     """Serves `models` on `address`:`port` (0 picks one) until closed; `requests` holds (headers, body) of each call.
 
-    With `tls` it speaks https.
+    Answers wait while `ready` is cleared. With `tls` it speaks https.
     """
 
     def __init__(
@@ -23,6 +23,8 @@ class ModelEndpoint:
     ) -> None:
         self.address, self.models = address, models
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.ready = threading.Event()
+        self.ready.set()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +37,7 @@ class ModelEndpoint:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 endpoint.requests.append((dict(self.headers), body))
+                endpoint.ready.wait()
                 message = {"role": "assistant", "content": f"answer of {body['model']}"}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -64,5 +67,6 @@ class ModelEndpoint:
 
     def close(self) -> None:
         """Stop serving."""
+        self.ready.set()
         self._server.shutdown()
         self._server.server_close()

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT
+from tests.stack import ROOT
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT, Stack, docker
+from tests.stack import ROOT, Stack, docker
 
 pytestmark = pytest.mark.engine
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from stepdown.catalog import Catalog
-from tests.integration.conftest import ROOT, Stack, docker
+from tests.stack import ROOT, Stack, docker
 
 pytestmark = pytest.mark.engine
 

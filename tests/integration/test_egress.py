@@ -14,8 +14,8 @@ import pytest
 from tests.doubles.model_endpoint import ModelEndpoint
 from tests.doubles.tls import certificate
 from tests.integration.clients import REVISIONS, consult_two_models, with_client
-from tests.integration.conftest import Stack, docker
 from tests.integration.reach import Inside
+from tests.stack import Stack, docker
 
 pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from stepdown.errors import StepdownError
-from stepdown.host import gateway, release, switch
+from stepdown.host import edge, gateway, release
 from stepdown.host.home import Home
+from stepdown.host.state import read_state
 from stepdown.host.target import target
 from tests.integration.clients import request, tools_list
-from tests.integration.conftest import PATIENCE_SECONDS, ROOT, Stack, docker, free_port, until
+from tests.stack import PATIENCE_SECONDS, ROOT, Stack, docker, free_port, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 
@@ -249,15 +250,19 @@ def test_a_killed_container_comes_back_at_its_address(stack: Stack) -> None:
 def test_a_refused_gateway_configuration_leaves_the_old_serving(stack: Stack) -> None:
     """Routes to a cluster that does not exist: Envoy refuses them, the agent says so, the old routes stay."""
     home = Home(stack.home)
-    state = switch.read_state(home)
+    state = read_state(home)
     assert state is not None
     goal = target(home, release.load(home, state["release"]), state["plan"])
     good = goal.configuration()
     route = {"match": {"path": "/mcp/zen"}, "route": {"cluster": "no-such-cluster"}}
     hosts = [{**good.routes["virtual_hosts"][0], "routes": [route]}]
     bad = gateway.Configuration(good.clusters, good.endpoints, {**good.routes, "virtual_hosts": hosts})
-    with pytest.raises(StepdownError, match="unknown cluster 'no-such-cluster'"):
-        switch.move(goal, bad, "bad/C")
+    before = gateway.files(home)
+    refused = pytest.raises(StepdownError, match="unknown cluster 'no-such-cluster'")
+    with refused, edge.in_its_own_words(goal, "gateway"):
+        gateway.add(home, bad, "bad/C")
+        gateway.route(home, bad, "bad/C")
+    gateway.put_back(home, before)
     assert answers(stack)
     until(lambda: gateway.routes_version(home) == goal.version, "Envoy has the old routes")
 

@@ -20,8 +20,8 @@ from stepdown.shared import EDGE_MEMORY_MIB
 from tests.doubles.github_api import GitHubApi
 from tests.doubles.model_endpoint import ModelEndpoint
 from tests.integration.clients import REVISIONS, request, tools_list, with_client
-from tests.integration.conftest import Stack, docker, until
 from tests.integration.test_egress import host_address, inside
+from tests.stack import Stack, docker, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 

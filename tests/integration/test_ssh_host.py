@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hosts import machine
-from tests.integration.conftest import ROOT, Stack, docker, until
 from tests.integration.ssh_host import Host, inventory, reach
+from tests.stack import ROOT, Stack, docker, until
 
 pytestmark = pytest.mark.engine
 
