@@ -1,9 +1,10 @@
-"""status, switch, journal, why, doctor: doors to the host agent of this machine."""
+"""status, the moves, journal, why, doctor: doors to the host agent of this machine, or to those of an inventory."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from invoke.context import Context
 
@@ -48,49 +49,40 @@ def switch(
     _move("switch", to, Asked(inventory, limit, why, check, yes, json_))
 
 
-@door.command(help={"to": "A, B, C or D; without it one rung down", **MOVING})
-def fallback(
-    _context: Context,
-    to: str = "",
-    inventory: str = LOCAL,
-    limit: str = "",
-    why: str = "fallback by hand",
-    check: bool = False,
-    yes: bool = False,
-    json_: bool = False,
-) -> None:
-    """Step down: one rung, or to the plan named; the old one serves until the new is proved."""
-    _move("fallback", to, Asked(inventory, limit, why, check, yes, json_))
+def _mover(command: str, to_means: str, promise: str) -> Any:
+    """The task of a move that may be told where to go, with the options that all of them take."""
+
+    def task(
+        _context: Context,
+        to: str = "",
+        inventory: str = LOCAL,
+        limit: str = "",
+        why: str = f"{command} by hand",
+        check: bool = False,
+        yes: bool = False,
+        json_: bool = False,
+    ) -> None:
+        _move(command, to, Asked(inventory, limit, why, check, yes, json_))
+
+    task.__name__, task.__doc__ = command, promise
+    return door.command(help={"to": to_means, **MOVING})(task)
 
 
-@door.command(help={"to": "A, B, C or D; without it where the host was", **MOVING})
-def recover(
-    _context: Context,
-    to: str = "",
-    inventory: str = LOCAL,
-    limit: str = "",
-    why: str = "recover by hand",
-    check: bool = False,
-    yes: bool = False,
-    json_: bool = False,
-) -> None:
-    """Go back up after a preflight, to the plan before the host stepped down; ends the break-glass."""
-    _move("recover", to, Asked(inventory, limit, why, check, yes, json_))
-
-
-@door.command(help={"to": "a release's id", **MOVING})
-def rollback(
-    _context: Context,
-    to: str = "",
-    inventory: str = LOCAL,
-    limit: str = "",
-    why: str = "rollback by hand",
-    check: bool = False,
-    yes: bool = False,
-    json_: bool = False,
-) -> None:
-    """Go back to the last release that was proved good, on the plan that the host is on."""
-    _move("rollback", to, Asked(inventory, limit, why, check, yes, json_))
+fallback = _mover(
+    "fallback",
+    "A, B, C or D; without it one rung down",
+    "Step down: one rung, or to the plan named; the old one serves until the new is proved.",
+)
+recover = _mover(
+    "recover",
+    "A, B, C or D; without it where the host was",
+    "Go back up after a preflight, to the plan before the host stepped down; ends the break-glass.",
+)
+rollback = _mover(
+    "rollback",
+    "a release's id",
+    "Go back to the last release that was proved good, on the plan that the host is on.",
+)
 
 
 @door.command(help={**MOVING, "hours": "for how long the break-glass is open"})
