@@ -123,11 +123,6 @@ def forget_others(home: Home, current: Configuration, wanted: str) -> None:
             path.unlink()
 
 
-def clusters_on_disk(home: Home) -> tuple[dict[str, Any], ...]:
-    """The clusters that Envoy has been given."""
-    return tuple(Envoy(home, "gateway").on_disk("clusters.json")["resources"])
-
-
 def active_requests(home: Home, clusters: set[str]) -> int:
     """Requests that Envoy has under way to `clusters`; 0 for clusters that it does not know."""
     names = "|".join(cluster.replace(".", "\\.") for cluster in sorted(clusters))

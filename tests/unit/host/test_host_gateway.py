@@ -95,7 +95,7 @@ def test_idle_files_are_written_once(home: Home) -> None:
     home.write_json(home.envoy_config("gateway") / "routes.json", {"version_info": "abc/C", "resources": []})
     gateway.write_idle(home, {"name": "servers"})
     assert "abc/C" == gateway.serving(home)
-    assert () == gateway.clusters_on_disk(home)
+    assert [] == gateway.files(home).clusters["resources"]
 
 
 def test_what_is_retired_is_forgotten(home: Home, rendered: Mapping[str, str]) -> None:
@@ -105,7 +105,7 @@ def test_what_is_retired_is_forgotten(home: Home, rendered: Mapping[str, str]) -
         home.write_json(home.envoy_config("gateway") / "endpoints" / f"{name}.json", {})
     gateway.forget_others(home, new, "new/C")
     assert set(new.endpoints) == {path.stem for path in (home.envoy_config("gateway") / "endpoints").iterdir()}
-    assert list(new.endpoints) == [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
+    assert list(new.endpoints) == [cluster["name"] for cluster in gateway.files(home).clusters["resources"]]
 
 
 def test_a_gateway_that_is_not_there_is_said_in_one_line(home: Home) -> None:
@@ -142,7 +142,9 @@ def test_a_gateway_that_is_gone_is_left_all_that_it_will_need(home: Home, render
     gateway.leave(home, old, "old/C")
     gateway.leave(home, new, "new/C")
     assert "new/C" == gateway.serving(home)
-    assert [*new.endpoints, *old.endpoints] == [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
+    assert [*new.endpoints, *old.endpoints] == [
+        cluster["name"] for cluster in gateway.files(home).clusters["resources"]
+    ]
     files = {path.stem for path in (home.envoy_config("gateway") / "endpoints").iterdir()}
     assert {*new.endpoints, *old.endpoints} == files
     assert (new.routes,) == tuple(gateway.files(home).routes["resources"])
@@ -153,7 +155,7 @@ def test_the_same_release_twice_gives_no_cluster_twice(home: Home, rendered: Map
     gateway.write_idle(home, {"name": "servers"})
     for plan in ("C", "B", "C"):
         gateway.leave(home, _configuration(rendered, plan, "abc"), f"abc/{plan}")
-    names = [cluster["name"] for cluster in gateway.clusters_on_disk(home)]
+    names = [cluster["name"] for cluster in gateway.files(home).clusters["resources"]]
     assert sorted(set(names)) == sorted(names)
 
 
