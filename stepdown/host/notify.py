@@ -15,7 +15,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from stepdown.errors import StepdownError
 from stepdown.host import journal, lock
 from stepdown.host.behind import in_background
 from stepdown.host.home import Home, read_json
@@ -52,12 +51,12 @@ def send_all(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
 
     Returns at once where another process is at it.
     """
-    try:
-        with lock.hold(home.run / "notify.lock", "notify"):
-            while found := waiting(home):
-                _send(home, found[0], pause)
-    except StepdownError:
+    path = home.run / "notify.lock"
+    if lock.held(path):
         return
+    with lock.hold(path, "notify"):
+        while found := waiting(home):
+            _send(home, found[0], pause)
 
 
 def _send(home: Home, path: Path, pause: Callable[[float], None]) -> None:
