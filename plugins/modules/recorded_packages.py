@@ -100,7 +100,7 @@ def update() -> None:
         except ProgramError as error:
             if "Could not get lock" not in str(error) or time.monotonic() > deadline:
                 raise
-        time.sleep(2)
+        time.sleep(2)  # apt's lock has no queue: who wants it has to ask again
 
 
 def install(record: Path, missing: list[str], facts: dict[str, Any]) -> list[str]:

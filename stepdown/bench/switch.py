@@ -180,9 +180,9 @@ class _Stage:
         old, new = (self.made.target(plan) for plan in pair)
         both = {name: facts for name, facts in old.facts["servers"].items() if name in new.facts["servers"]}
         base = f"http://127.0.0.1:{old.instance.port}"
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS)  # what the last contender left has no event for its end
         with openloop.running(base, tokens.read(old.home.client_token), openloop.cheap_calls(both)) as load:
-            time.sleep(LEAD_SECONDS)
+            time.sleep(LEAD_SECONDS)  # part of what is measured: the load as it is before anything begins
             began = time.monotonic()
             done = act()
             returned = time.monotonic()

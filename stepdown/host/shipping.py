@@ -101,7 +101,8 @@ def secret_command(home: Home, options: argparse.Namespace) -> int:
     home.prepare()
     with lock.writer(home, f"secret {options.name}"):
         changed = server_secrets.put(home, options.name, value)
-    text = f"secret {options.name} {'written' if changed else 'unchanged'}; it takes effect with the next deploy"
+    when = "counts at once" if options.name == server_secrets.NOTIFY else "takes effect with the next deploy"
+    text = f"secret {options.name} {'written' if changed else 'unchanged'}; it {when}"
     say(options, {"changed": changed}, text)
     return 0
 

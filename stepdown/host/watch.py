@@ -26,7 +26,7 @@ TURN_SECONDS = 10.0  # for a watch before this one to find out that it is done
 
 
 def watch(home: Home, pause: Callable[[float], None] = time.sleep, now: Callable[[], float] = time.monotonic) -> None:
-    """Watch until nothing is left to find out. Returns at once where another process watches already."""
+    """Watch until nothing is left to find out. Returns after a moment where another process goes on watching."""
     deadline = now() + TURN_SECONDS
     while lock.held(home.watch_lock):
         if now() > deadline:
