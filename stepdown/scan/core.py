@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from os.path import lexists
 from pathlib import Path
-from typing import TypeVar
 
-from stepdown.errors import UsageError
-from stepdown.scan.execute import Ended, Limits, execute
-from stepdown.scan.findings import Coverage, Finding, NotJudged, Outcome, ScannerOutcome, ScanResult
-from stepdown.scan.history import History, blobs, mirror_history, write_settings
-from stepdown.scan.normalise import LineOf, findings_of, merge
-from stepdown.scan.sarif import InvalidReportError, Report, Result, read_report
-from stepdown.scan.scanners import Profile, Scanner, command
-from stepdown.scan.snapshot import REPOSITORY, Snapshot, TreeLimits, take_snapshot
+from stepdown.scan.advisories import NONE, Advisories
+from stepdown.scan.canary import Canaries, commit_canaries
+from stepdown.scan.coverage import Tracked, parsed_files, text_files, tracked_files
+from stepdown.scan.findings import Coverage, NotJudged, ScannerOutcome, ScanResult, share_of
+from stepdown.scan.history import History, empty_history, mirror_history, write_settings
+from stepdown.scan.judge import Judged, in_thread, judge, remove
+from stepdown.scan.normalise import merge
+from stepdown.scan.scanners import Profile, Scanner
+from stepdown.scan.snapshot import REPOSITORY, TreeLimits, take_snapshot
+from stepdown.scan.starts import Subject
 
-AT_ONCE = 2  # two at a time take 0.6 of the serial time; more gain nothing, for the scanners use threads themselves
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What the scanners of one scan share. `history` is None without a repository, a text when it cannot be read."""
-
-    scratch: Path
-    snapshot: Snapshot
-    history: History | str | None
-    ends: float  # on the event loop's clock
-    limit_seconds: float
-
-    def seconds_left(self) -> float:
-        return self.ends - asyncio.get_running_loop().time()
-
-
-@dataclass(frozen=True)
-class _Judged:
-    outcome: ScannerOutcome
-    findings: tuple[Finding, ...] = ()
-    unread: tuple[tuple[str, str], ...] = ()
+AT_ONCE = max(1, os.cpu_count() or 1)  # more gain nothing, for some scanners use threads themselves
+COPY = Path("copy", "tree")  # below what a scan writes; nothing else is in `copy`
+OF_TREE = ("tree", "files", "pins")  # subjects that are files of the snapshot
 
 
 async def scan_tree(
@@ -54,149 +34,129 @@ async def scan_tree(
     limit_seconds: float,
     tree_limits: TreeLimits = TreeLimits(),  # noqa: B008 - frozen
     gate: asyncio.Semaphore | None = None,
-    on_outcome: Callable[[], None] = lambda: None,
+    on_outcome: Callable[[ScannerOutcome], None] = lambda _: None,
+    advisories: Advisories = NONE,
+    offline: bool = False,
+    commits: str | None = None,
+    images: Mapping[str, str] | None = None,
+    trust: bool = False,
 ) -> ScanResult:
     """Scan the folder `source`, which is only read, with temporary files below `scratch`.
 
     Raises UsageError when `source` is no folder or larger than `tree_limits`. A scanner's failure raises nothing: it is
     in the result. Scans that share a `gate` share its places for scanners. `on_outcome` is called whenever a scanner is
     through, skipped and failed ones too. Cancelling ends every scanner and removes the temporary files first.
+
+    `advisories` is the data for scanners that need some; without it they fail, with `offline` they are skipped.
+    `commits` ("BASE..HEAD") narrows what is judged of the history. `images` are names and ids of images on the engine.
+    Without `trust`, scanners that run code of the tree are skipped; with it they start when all others are through.
     """
+    ends = asyncio.get_running_loop().time() + limit_seconds
+    source = source.absolute()  # programs run in folders of their own
+    work = Path(tempfile.mkdtemp(prefix="scan-", dir=scratch))
+    try:
+        write_settings(work)
+        taken = [scanner for scanner in scanners if profile in scanner.profiles]
+        own_settings = {name for scanner in scanners for name in scanner.own_settings}
+        is_repository = (source / REPOSITORY).exists()
+        tracked = await tracked_files(source, work, limit_seconds) if is_repository else None
+        known = tracked if isinstance(tracked, Tracked) else None
+        ignored = known.ignored if known else frozenset[str]()
+        snapshot = await in_thread(lambda: take_snapshot(source, work / COPY, own_settings, tree_limits, ignored))
+        text = await in_thread(lambda: text_files(source, snapshot, known))
+        of_tree = [scanner for scanner in taken if scanner.subject in OF_TREE]
+        text = frozenset(path for path in text if any(scanner.judges(path) for scanner in of_tree))
+        binary = snapshot.binary & known.files if known else snapshot.binary
+        canaries = Canaries()
+        await in_thread(lambda: canaries.plant(snapshot.root, taken))
+        of_history = [scanner for scanner in taken if scanner.subject == "history"]
+        history: History | str | None = None
+        if of_history and is_repository:
+            left = max(0.1, ends - asyncio.get_running_loop().time())
+            history = await mirror_history(source, work, left, commits)
+            if isinstance(history, History) and history.commits:
+                history = await commit_canaries(history, canaries, of_history, work, left) or history
+        subject = Subject(
+            work, snapshot, canaries, history, ends, limit_seconds, images or {}, advisories, offline, trust=trust,
+            repository_above=next((folder for folder in source.parents if lexists(folder / REPOSITORY)), None),
+        )  # fmt: skip
+        judged = await _all(scanners, profile, subject, gate, on_outcome)
+        untold = [NotJudged(REPOSITORY, tracked, None)] if isinstance(tracked, str) else []
+        text |= binary & {path for one in judged for path, _ in one.report.unread}
+        return _result(judged, subject, text, [*untold, *(known.not_judged() if known else ())])
+    finally:
+        await in_thread(lambda: remove(work))
+
+
+async def selftest(
+    scanners: Sequence[Scanner],
+    *,
+    scratch: Path,
+    limit_seconds: float,
+    gate: asyncio.Semaphore | None = None,
+    on_outcome: Callable[[ScannerOutcome], None] = lambda _: None,
+    advisories: Advisories = NONE,
+    offline: bool = False,
+) -> ScanResult:
+    """Every scanner on its canary alone: `ok` for one that finds it, `failed` for one that is broken. See scan_tree."""
     ends = asyncio.get_running_loop().time() + limit_seconds
     work = Path(tempfile.mkdtemp(prefix="scan-", dir=scratch))
     try:
         write_settings(work)
-        own_settings = {name for scanner in scanners for name in scanner.own_settings}
-        snapshot = await _in_thread(lambda: take_snapshot(source, work / "tree", own_settings, tree_limits))
-        wants_history = any(s.subject == "history" and profile in s.profiles for s in scanners)
+        (work / "empty").mkdir()
+        snapshot = await in_thread(lambda: take_snapshot(work / "empty", work / COPY, (), TreeLimits()))
+        canaries = Canaries()
+        await in_thread(lambda: canaries.plant(snapshot.root, scanners))
+        of_history = [scanner for scanner in scanners if scanner.subject == "history"]
         history: History | str | None = None
-        if wants_history and (source / REPOSITORY).exists():
-            history = await mirror_history(source, work, max(0.1, ends - asyncio.get_running_loop().time()))
-        subject = _Subject(work, snapshot, history, ends, limit_seconds)
-        places = gate or asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_judge(places, scanner, profile, subject)) for scanner in scanners]
-            for task in tasks:
-                task.add_done_callback(lambda _: on_outcome())
-        return _result([task.result() for task in tasks], subject)
+        if of_history:
+            history = await empty_history(work, limit_seconds)
+            if isinstance(history, History):
+                history = await commit_canaries(history, canaries, of_history, work, limit_seconds) or history
+        subject = Subject(work, snapshot, canaries, history, ends, limit_seconds, {}, advisories, offline, alone=True)
+        judged = await _all(scanners, "full", subject, gate, on_outcome)
+        return _result(judged, subject, frozenset())
     finally:
-        await _in_thread(lambda: shutil.rmtree(work, ignore_errors=True))
+        await in_thread(lambda: remove(work))
 
 
-async def _judge(gate: asyncio.Semaphore, scanner: Scanner, profile: Profile, subject: _Subject) -> _Judged:
-    """One scanner from its row to its findings."""
-    snapshot = subject.snapshot
-    expected = frozenset(path for path in snapshot.files if scanner.judges(path))
-    reason = _reason_to_skip(scanner, profile, subject, expected)
-    if reason:
-        return _ended(scanner, "skipped", reason, 0.0, expected)
-    if scanner.subject == "history" and isinstance(subject.history, str):
-        return _ended(scanner, "failed", subject.history, 0.0, expected)
-    history = subject.history if scanner.subject == "history" and isinstance(subject.history, History) else None
-    async with gate:
-        seconds = min(scanner.time_limit_seconds, subject.seconds_left())
-        if seconds <= 0:
-            reason = f"did not start: the limit of {subject.limit_seconds:g} s for the whole scan was used up"
-            return _ended(scanner, "failed", reason, 0.0, expected)
-        home = subject.scratch / scanner.name
-        home.mkdir()
-        write_settings(home)
-        written = home / "report.sarif"
-        where = history.mirror if history else snapshot.root
-        try:
-            argv = command(scanner, ".", written)
-        except UsageError as error:
-            return _ended(scanner, "failed", str(error), 0.0, expected)
-        ended = await execute(argv, cwd=where, scratch=home, limits=Limits(seconds, scanner.memory_mib))
-        report = await _in_thread(lambda: judge_report(scanner, ended, written, where))
-        if isinstance(report, str):
-            return _ended(scanner, "failed", report, ended.seconds, expected)
-        lines = await _lines(report, subject, history)
-    if isinstance(lines, str):
-        return _ended(scanner, "failed", lines, ended.seconds, expected)
-    findings = findings_of(scanner, report.results, lines)
-    return _ended(scanner, "ok", None, ended.seconds, expected, findings, report.unread)
+async def _all(
+    scanners: Sequence[Scanner],
+    profile: Profile,
+    subject: Subject,
+    gate: asyncio.Semaphore | None,
+    on_outcome: Callable[[ScannerOutcome], None],
+) -> list[Judged]:
+    places = gate or asyncio.Semaphore(AT_ONCE)
+
+    async def one(scanner: Scanner) -> Judged:
+        judged = await judge(places, scanner, profile, subject)
+        on_outcome(judged.outcome)
+        return judged
+
+    judged: dict[str, Judged] = {}
+    # What runs the tree's code comes when every other report is read: it could change what they judge.
+    for part in ([s for s in scanners if not s.runs_the_tree], [s for s in scanners if s.runs_the_tree]):
+        async with asyncio.TaskGroup() as group:
+            tasks = {scanner.name: group.create_task(one(scanner)) for scanner in part}
+        judged |= {name: task.result() for name, task in tasks.items()}
+    return [judged[scanner.name] for scanner in scanners]
 
 
-def judge_report(scanner: Scanner, ended: Ended, written: Path, source: Path) -> Report | str:
-    """The report of a scanner that ended, or in words why it does not count. Exit code and report must agree."""
-    if ended.problem:
-        return ended.problem
-    verdict = scanner.exit_codes.get(ended.exit_code if ended.exit_code is not None else -1)
-    if verdict is None:
-        return f"ended with exit code {ended.exit_code}: {ended.last_words or 'it said nothing'}"
-    try:
-        report = read_report(written.read_bytes(), scanner, source)
-    except FileNotFoundError:
-        return f"wrote no report (exit code {ended.exit_code}: {ended.last_words or 'it said nothing'})"
-    except InvalidReportError as error:
-        return f"its report {error}"
-    if verdict == "findings" and not report.results:
-        return f"exit code {ended.exit_code} means findings, and its report has none"
-    if verdict == "clean" and report.results:
-        return f"exit code {ended.exit_code} means none, and its report has {len(report.results)} findings"
-    return report
-
-
-def _reason_to_skip(scanner: Scanner, profile: Profile, subject: _Subject, expected: frozenset[str]) -> str | None:
-    if profile not in scanner.profiles:
-        return f"is not in profile {profile}"
-    if scanner.subject == "history":
-        if subject.history is None:
-            return "there is no git history"
-        empty = isinstance(subject.history, History) and subject.history.commits == 0
-        return "the history has no commit" if empty else None
-    return None if expected else "there is no file of its kind"
-
-
-async def _lines(report: Report, subject: _Subject, history: History | None) -> LineOf | str:
-    """How to find the source line of a result of this report."""
-    if history is None:
-        root = subject.snapshot.root
-        paths = {result.path for result in report.results}
-        texts = await _in_thread(
-            lambda: {p: (root / p).read_bytes() for p in paths if (root / p).is_file()}  # a finding may be of a folder
-        )
-        return lambda result: _line(texts.get(result.path), result)
-    places = {(result.commit, result.path) for result in report.results if result.commit}
-    found = await blobs(history, places, subject.scratch, max(0.1, subject.seconds_left()))
-    if isinstance(found, str):
-        return found
-    return lambda result: _line(found.get((result.commit or "", result.path)), result)
-
-
-def _line(content: bytes | None, result: Result) -> str:
-    lines = content.split(b"\n") if content and result.start_line else []
-    return lines[result.start_line - 1].decode("utf-8", "replace") if 0 < result.start_line <= len(lines) else ""
-
-
-def _ended(
-    scanner: Scanner,
-    outcome: Outcome,
-    reason: str | None,
-    seconds: float,
-    expected: frozenset[str],
-    findings: tuple[Finding, ...] = (),
-    unread: tuple[tuple[str, str], ...] = (),
-) -> _Judged:
-    judged = len(expected - {path for path, _ in unread}) if outcome == "ok" else 0
-    return _Judged(
-        ScannerOutcome(
-            scanner.name, scanner.version, outcome, reason, round(seconds, 3), len(findings), len(expected), judged
-        ),
-        findings,
-        unread,
-    )
-
-
-def _result(judged: Sequence[_Judged], subject: _Subject) -> ScanResult:
-    not_judged = [*subject.snapshot.not_judged]
+def _result(
+    judged: Sequence[Judged], subject: Subject, text: frozenset[str], untold: Sequence[NotJudged] = ()
+) -> ScanResult:
+    """`text` are the tracked text files that these scanners are for; `untold` what git could not tell or hold."""
+    not_judged = [*subject.snapshot.not_judged, *untold]
     for one in judged:
-        not_judged.extend(NotJudged(path, reason, one.outcome.name) for path, reason in one.unread)
+        not_judged.extend(
+            NotJudged(path, reason, one.outcome.name) for path, reason in (*one.report.unread, *one.report.partly)
+        )
     history = subject.history if isinstance(subject.history, History) else None
     if history and history.shallow:
         not_judged.append(NotJudged(REPOSITORY, "is a shallow clone: its older commits are not here", None))
     failed = [f"{one.outcome.name}: {one.outcome.reason}" for one in judged if one.outcome.outcome == "failed"]
+    parsed = parsed_files(text, judged)
     return ScanResult(
         status="failed" if failed else "completed",
         error="; ".join(failed) or None,
@@ -208,15 +168,9 @@ def _result(judged: Sequence[_Judged], subject: _Subject) -> ScanResult:
             bytes=subject.snapshot.bytes,
             commits=history.commits if history else None,
             files_not_judged=len({place.path for place in not_judged}),
+            text_files=len(text),
+            text_files_parsed=parsed,
+            binary_files=len(subject.snapshot.binary),
+            share=share_of(parsed, len(text)),
         ),
     )
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run blocking `work` to its end even when cancelled: nobody may remove files under a thread that writes them."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise

@@ -13,24 +13,32 @@ import resource
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-FILE_BYTES = 64 * 1024 * 1024  # of anything that the program writes: its report, stdout, stderr
-LAST_WORDS_BYTES = 4096
+LAST_WORDS = 4096  # characters
 GIT_SETTINGS = "gitconfig"
+# For programs that have nobody to ask: a tree may name places to fetch from, as Terraform's modules are. git takes no
+# protocol, and nothing listens at the proxy. What Go programs ask of a loopback address passes by any proxy.
+NO_WAY_OUT = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
+    "NO_PROXY": "",
+    "no_proxy": "",
+}
 TOKEN = re.compile(r"[A-Za-z0-9+=_-]{20,}")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use: wall seconds, and MiB of memory of each of its processes."""
+    """What a program may use: wall seconds, MiB of memory of each of its processes, and MiB of each file it writes."""
 
     seconds: float
     memory_mib: int
+    file_mib: int = 64  # also of stdout and stderr
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,19 @@ class Ended:
     seconds: float
     stdout: bytes
     last_words: str
+    complaints: str = ""  # all of its stderr
 
 
-async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limits, stdin: bytes = b"") -> Ended:
-    """Run `argv` in `cwd` to its end; its home and temporary folder are `scratch`.
+async def execute(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    scratch: Path,
+    limits: Limits,
+    stdin: bytes = b"",
+    more: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run `argv` in `cwd` to its end; its home and temporary folder are `scratch`, `more` its further variables.
 
     Never raises for what the program does. Cancelling the caller kills the program's whole group first.
     """
@@ -59,7 +76,7 @@ async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limi
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 cwd=cwd,
-                env=environment(scratch),
+                env={**environment(scratch), **(more or {})},
                 stdin=given,
                 stdout=said,
                 stderr=complained,
@@ -80,7 +97,7 @@ async def execute(argv: Sequence[str], *, cwd: Path, scratch: Path, limits: Limi
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
         killed = f"was ended by {signal.Signals(-code).name}" if code < 0 else None
-        return Ended(code, killed, time.monotonic() - started, _all_of(said), _last_line(complained))
+        return Ended(code, killed, time.monotonic() - started, _all_of(said), *_words(complained))
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -96,6 +113,7 @@ def environment(scratch: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": str(scratch / GIT_SETTINGS),
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",  # a repository could show another commit in the place of one
     }
 
 
@@ -110,7 +128,7 @@ def _bound(pid: int, limits: Limits) -> None:
         for kind, value in (
             (resource.RLIMIT_DATA, memory),
             (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_FSIZE, FILE_BYTES),
+            (resource.RLIMIT_FSIZE, limits.file_mib * 2**20),
             (resource.RLIMIT_CORE, 0),
         ):
             _, hard = resource.prlimit(pid, kind)
@@ -123,9 +141,9 @@ def _all_of(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-def _last_line(file: IO[bytes]) -> str:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - LAST_WORDS_BYTES))
-    lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+def _words(file: IO[bytes]) -> tuple[str, str]:
+    """The last line, safe to show, and all of them."""
+    words = _all_of(file).decode("utf-8", "replace")
+    lines = [line for line in words[-LAST_WORDS:].splitlines() if line.strip()]
     text = re.sub(r"[^\x20-\x7e]", "", lines[-1]) if lines else ""
-    return TOKEN.sub("REDACTED", text)[:200]
+    return TOKEN.sub("REDACTED", text)[:200], words

@@ -30,6 +30,10 @@ class Finding:
     scanners: tuple[str, ...]
     score: float | None  # CVSS, only when a scanner gave one
     help_uri: str | None
+    aliases: tuple[str, ...] = ()  # other ids of the advisory, where `rule` is one
+    package: str | None = None  # the vulnerable dependency
+    package_version: str | None = None
+    fixed_version: str | None = None  # the first one that is not vulnerable, where a scanner named one
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,24 @@ class ScannerOutcome:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much there was to judge. `files_not_judged`: files and folders that none saw or one could not read."""
+    """How much there was to judge. `files_not_judged`: files and folders that none saw or one could not read.
+
+    What text and parsed mean: stepdown.scan.coverage.
+    """
 
     files: int
     bytes: int
     commits: int | None  # None: history was not read
     files_not_judged: int
+    text_files: int = 0  # tracked ones
+    text_files_parsed: int = 0
+    binary_files: int = 0  # in the tree; no part of the share
+    share: float | None = None  # parsed over tracked text files, 0 to 1; None: there was none
+
+
+def share_of(parsed: int, of: int) -> float | None:
+    """0 to 1, rounded down, so that what is not whole never reads as 1."""
+    return int(10_000 * parsed / of) / 10_000 if of else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from stepdown.errors import UsageError
 from stepdown.scan.core import scan_tree
 from stepdown.scan.findings import ScanResult
 from stepdown.scan.scanners import Profile, Scanner
-from stepdown.scan.snapshot import TreeLimits
+from stepdown.scan.snapshot import DEEPEST, TreeLimits
 
 pytestmark = pytest.mark.anyio
 MakeRow = Callable[..., Scanner]
@@ -75,7 +75,7 @@ async def _scan(
         (_writes("../a.py", code=1), {}, "outside the tree"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {}, "was ended by SIGKILL"),
         ("import time; time.sleep(60)", {"time_limit_seconds": 0.3}, "outlived its limit"),
-        ("", {"argv": ("no-such-scanner",)}, "cannot be started"),
+        ("", {"argv": ("no-such-scanner",)}, "its program is not installed"),
         ("", {"program": "no_such_package/bin/x"}, "its program is not installed"),
         ("", {"program": "stepdown/no-such-file"}, "its program is not installed"),
     ],
@@ -132,6 +132,34 @@ async def test_links_never_reach_a_scanner(tree: Path, row: MakeRow) -> None:
     assert [("away", "is a link"), ("link.py", "is a link")] == [(n.path, n.reason) for n in result.not_judged]
 
 
+async def test_what_runs_the_trees_code_cannot_change_what_others_judge(tree: Path, row: MakeRow) -> None:
+    """Not even by way of their copy, which it can reach: it starts when they are through."""
+    spoils = "import glob; [open(p, 'w').write('quiet') for p in glob.glob('../../**/a.py', recursive=True)];"
+    changes = row(spoils + _writes(), runs_the_tree="plugins")
+    reads = "import sys; sys.exit(9 if open('a.py').read() == 'one\\ntwo\\n' else 8)"
+    scratch = tree.parent / "scratch"
+    scratch.mkdir()
+    one_by_one = asyncio.Semaphore(1)
+    result = await scan_tree(
+        tree,
+        [changes, row(reads, name="reads")],
+        profile="full",
+        scratch=scratch,
+        limit_seconds=30,
+        gate=one_by_one,
+        trust=True,
+    )
+    assert ["ok", "ended with exit code 9: it said nothing"] == [o.reason or o.outcome for o in result.scanners]
+
+
+async def test_what_runs_the_trees_code_is_left_out_without_trust(tree: Path, row: MakeRow) -> None:
+    """And said, with how to go on."""
+    ran = tree.parent / "ran"
+    result = await _scan(tree, row(f"open({str(ran)!r}, 'w');" + _writes(), runs_the_tree="plugins"))
+    said = "left out: it runs code of the tree that it judges; --trust where you would run that code yourself"
+    assert ("skipped", said, False) == (result.scanners[0].outcome, result.scanners[0].reason, ran.exists())
+
+
 async def test_a_tree_cannot_turn_its_scanner_off(tree: Path, row: MakeRow) -> None:
     """Settings of the tree for a scanner are left out."""
     (tree / ".quiet").write_text("skip everything")
@@ -156,6 +184,15 @@ async def test_a_tree_that_is_too_large_is_refused(tree: Path, row: MakeRow, lim
     (tree / "b.py").write_text("more")
     with pytest.raises(UsageError, match="holds more than"):
         await _scan(tree, row(_writes()), limits=limits)
+
+
+async def test_a_tree_without_end_is_refused(tree: Path, row: MakeRow) -> None:
+    """Programs, this one too, break at a thousand folders inside each other, and nothing may hide down there."""
+    (tree / Path(*["d"] * DEEPEST)).mkdir(parents=True)
+    assert "completed" == (await _scan(tree, row(_writes()))).status
+    (tree / Path(*["d"] * (DEEPEST + 1))).mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"holds folders more than {DEEPEST} deep; scan a folder inside it"):
+        await _scan(tree, row(_writes()))
 
 
 async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, row: MakeRow) -> None:
@@ -225,6 +262,18 @@ async def test_without_history_a_history_scanner_is_skipped(tree: Path, row: Mak
         none.scanners[0].reason,
         empty.scanners[0].reason,
     ]
+
+
+async def test_a_folder_of_a_repository_is_told_whose_history_is_meant(tree: Path, row: MakeRow, git: Git) -> None:
+    """It has one; it is only not its own."""
+    git(tree, "init", "-q")
+    (tree / "inside").mkdir()
+    (tree / "inside" / "a.py").write_text("x")
+    scratch = tree.parent / "scratch"
+    scratch.mkdir()
+    history = row(_writes(), subject="history")
+    result = await scan_tree(tree / "inside", [history], profile="full", scratch=scratch, limit_seconds=30)
+    assert f"its history is that of {tree}; give --path={tree}" == result.scanners[0].reason
 
 
 async def test_the_document_has_a_score_only_when_a_tool_gave_one(tree: Path, row: MakeRow) -> None:

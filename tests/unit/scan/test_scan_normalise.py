@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepdown.scan.normalise import findings_of, fingerprint_of, merge
-from stepdown.scan.sarif import Result
+from stepdown.scan.reports import Result
 from stepdown.scan.scanners import Scanner
 
 MakeRow = Callable[..., Scanner]
@@ -46,6 +46,49 @@ def test_two_secret_scanners_make_one_finding(row: MakeRow) -> None:
     ]
     (merged,) = merge(found)
     assert (("one", "two"), "critical", 9.1) == (merged.scanners, merged.severity, merged.score)
+
+
+def test_several_rules_for_one_secret_are_one_finding(row: MakeRow) -> None:
+    """The line is the secret's name; equal lines stay two."""
+    results = [RESULT, replace(RESULT, rule="A1"), replace(RESULT, start_line=9)]
+    found = findings_of(row(category="secret"), results, lambda _: "key")
+    assert [("A1", 3), ("R1", 9)] == [(f.rule, f.start_line) for f in found]
+
+
+def test_rules_that_the_catalogue_calls_equal_make_one_finding(row: MakeRow) -> None:
+    """On the same text of the same file."""
+    one = row(name="one", equal_rules={"R1": "same"})
+    two = row(name="two", equal_rules={"other": "same"})
+    again = replace(RESULT, rule="other", path="b.py")
+    found = [
+        *findings_of(one, [RESULT], lambda _: "x"),
+        *findings_of(two, [replace(RESULT, rule="other"), again], lambda _: "x"),
+    ]
+    assert [("a.py", ("one", "two")), ("b.py", ("two",))] == [(f.path, f.scanners) for f in merge(found)]
+
+
+FLAW = replace(RESULT, rule="GHSA-1", aliases=("PYSEC-1",), package="p", package_version="1", category="dependency")
+
+
+def test_advisories_that_share_an_id_are_one_finding(row: MakeRow) -> None:
+    """Also when it takes a third to tie two of them; the CVE gives the name."""
+    others = [replace(FLAW, rule="CVE-1", aliases=()), replace(FLAW, rule="X-1", aliases=("CVE-1", "PYSEC-1"))]
+    names = ("one", "two", "three")
+    found = [
+        f for n, r in zip(names, [FLAW, *others], strict=True) for f in findings_of(row(name=n), [r], lambda _: "")
+    ]
+    (merged,) = merge(found)
+    assert ("CVE-1", ("GHSA-1", "PYSEC-1", "X-1"), ("one", "three", "two")) == (
+        merged.rule,
+        merged.aliases,
+        merged.scanners,
+    )
+
+
+def test_advisories_of_other_versions_and_files_stay_apart(row: MakeRow) -> None:
+    """Each of them has to be upgraded."""
+    results = [FLAW, replace(FLAW, package_version="2"), replace(FLAW, path="b.txt"), replace(FLAW, package="q")]
+    assert 4 == len(merge(findings_of(row(), results, lambda _: "")))
 
 
 def test_two_code_scanners_stay_apart(row: MakeRow) -> None:

