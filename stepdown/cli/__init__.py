@@ -10,7 +10,7 @@ from invoke.collection import Collection
 
 def namespace() -> Collection:
     """Every task under the name that people type."""
-    from stepdown.cli import bench, build, client, deploy, host, plan, quality, secrets
+    from stepdown.cli import bench, build, client, deploy, host, plan, quality, scan, secrets
 
     top = Collection()
     for task in (deploy.deploy, deploy.down, host.status, host.journal, host.why, host.doctor):
@@ -23,4 +23,5 @@ def namespace() -> Collection:
     top.add_collection(Collection("client", client.config))
     top.add_collection(Collection("secrets", secrets.check))
     top.add_collection(quality.tests())
+    top.add_collection(scan.namespace())
     return top
