@@ -198,9 +198,8 @@ def _server(name: str, node: Node) -> Server:
     secrets = _table(child.get("secrets"), VARIABLE, r"[a-z_]+")
     settings = _settings(child, kind, [*environment, *secrets])
     required = child["required_secrets"].items() if "required_secrets" in child else []
-    egress = tuple(
-        item.text(VARIABLE, "the deploy-time name of a URL, in capitals") for item in child["egress"].items()
-    )
+    what = "the deploy-time name of a URL or of hosts, in capitals"
+    egress = tuple(item.text(VARIABLE, what) for item in child["egress"].items())
     return Server(
         name=name,
         summary=child["summary"].text(),

@@ -21,6 +21,7 @@ from stepdown.shared import EDGE_MEMORY_MIB
 
 SECRETS = {
     "zen/api_key": "ZEN_API_KEY",
+    "heimdall/ca": "HEIMDALL_CA",
     "github/token": "GITHUB_MCP_TOKEN",
     "github/app_private_key": "GITHUB_APP_PRIVATE_KEY",
     "github/ca": "GITHUB_CA",

@@ -26,6 +26,7 @@ from stepdown.shared import (
 
 RELEASE = "plain"  # stands where the others have the id of a release
 TOKEN_BYTES = 32
+KEY = ("zen", "api_key")  # the one secret that place.Place.key_given is about
 FREE_PORT = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 NETWORKS = (
@@ -117,7 +118,9 @@ def variables(plain: Plain, there: Deployed, bundle: Path, edge: Path, folder: P
         source.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         files.append({"path": path, "source": str(source)})
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    keys = [f"servers/{server}/{name}" for server, name in _secret_files(facts)] if key_given else []
+    # The model endpoint's key alone: a made-up CA would be refused by who reads it.
+    keys = [f"servers/{server}/{name}" for server, name in _secret_files(facts) if (server, name) == KEY]
+    keys = keys if key_given else []
     return {
         "plain_home": plain.home,
         "plain_uid": there.uid,

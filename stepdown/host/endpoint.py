@@ -1,4 +1,4 @@
-"""Where the URLs lead that a bundle names (`egress` of plan.json) and a release's environment holds."""
+"""Where the URLs and hosts lead that a bundle names (`egress` of plan.json) and a release's environment holds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from stepdown.errors import UsageError, sentence
 
 PORTS = {"http": 80, "https": 443}
+LISTS = "_HOSTS"  # a name that ends so holds several hosts; any other holds one URL
 HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
@@ -46,6 +47,22 @@ def endpoint(name: str, url: str) -> Endpoint:
     return Endpoint(host, port or PORTS[scheme], scheme == "http")
 
 
+def endpoints_of(name: str, value: str) -> tuple[Endpoint, ...]:
+    """Where the value of a deploy-time name leads: a URL to one place, hosts (`git.example`, `git.example:8443`,
+    `http://hooks.example`; https where they say nothing) with commas between them to several. Raises UsageError.
+    """
+    if not name.endswith(LISTS):
+        return (endpoint(name, value),)
+    return tuple(_listed(name, item) for item in map(str.strip, value.split(",")) if item)
+
+
+def _listed(name: str, item: str) -> Endpoint:
+    scheme, separator, rest = item.rpartition("://")
+    if "/" in rest or any(sign in item for sign in "@?#"):
+        raise UsageError(sentence(name, "should be hosts with commas between them, as git.example,other.example:8443"))
+    return endpoint(name, f"{scheme}{separator}{rest}" if separator else f"https://{rest}")
+
+
 def address(host: str) -> IPv4Address | IPv6Address | None:
     """The address that `host` is; None for a name."""
     try:
@@ -66,7 +83,7 @@ def refusals(plans: Iterable[Mapping[str, Any]], environment: Mapping[str, str])
     for name in sorted(names):
         try:
             if environment.get(name):
-                endpoint(name, environment[name])
+                endpoints_of(name, environment[name])
         except UsageError as error:
             found.append(str(error))
     return found
@@ -81,7 +98,7 @@ def endpoints(names: Iterable[str], environment: Mapping[str, str]) -> tuple[End
     for name in names:
         if environment.get(name):
             with contextlib.suppress(UsageError):
-                made = endpoint(name, environment[name])
-                before = found.get(made.authority, made)
-                found[made.authority] = replace(made, plain=made.plain or before.plain)
+                for made in endpoints_of(name, environment[name]):
+                    before = found.get(made.authority, made)
+                    found[made.authority] = replace(made, plain=made.plain or before.plain)
     return tuple(sorted(found.values()))

@@ -12,7 +12,7 @@ from mcp import Client
 
 from tests.doubles.model_endpoint import ModelEndpoint
 from tests.integration.clients import REVISIONS, consult_two_models, request, tools_list, with_client
-from tests.stack import ROOT, Stack, docker
+from tests.stack import ROOT, Stack, docker, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.mcp_integration]
 
@@ -89,11 +89,13 @@ def test_heimdall_answers_rest_too(stack: Stack) -> None:
     scan_id = json.loads(text)["scan_id"]
     assert headers["location"].endswith(f"/scans/{scan_id}")
     document: dict[str, Any] = {}
-    for _ in range(600):
-        document = json.loads(request(f"{stack.url}/scans/{scan_id}", stack.token)[2])
-        if document["status"] in ("completed", "failed"):
-            break
-    assert document["status"] == "completed"
+
+    def ended() -> bool:
+        document.update(json.loads(request(f"{stack.url}/scans/{scan_id}", stack.token)[2]))
+        return document["status"] in ("completed", "failed")
+
+    until(ended, "the scan ended")
+    assert "completed" == document["status"], document["error"]
     assert document["findings"]
     assert "max_score" in document["cvss_summary"]
 

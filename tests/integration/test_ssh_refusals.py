@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from stepdown.catalog import Catalog
+from stepdown.resolve import resolve
+from stepdown.shared import EDGE_MEMORY_MIB
 from tests.hosts import machine
 from tests.integration.ssh_host import Host, inventory, reach
 from tests.integration.test_operations import until
@@ -56,7 +59,7 @@ def _deploy(host: Host, hosts: dict[str, dict[str, Any]], folder: Path, *words: 
 
 @pytest.mark.parametrize("words", [(), ("--check",)], ids=["deploy", "check"])
 def test_all_problems_of_all_hosts_are_told_before_any_change(
-    poor: tuple[Host, dict[str, Any]], tmp_path: Path, words: tuple[str, ...]
+    poor: tuple[Host, dict[str, Any]], tmp_path: Path, words: tuple[str, ...], catalog: Catalog
 ) -> None:
     """Settings, memory by the host's own limit, disk, port, subnet, workspace; beside them a host that is away."""
     host, reached = poor
@@ -75,7 +78,7 @@ def test_all_problems_of_all_hosts_are_told_before_any_change(
         "far: mcp_stack: mcp_stack_prot is not a variable of the role; did you mean mcp_stack_port?",
         "; mcp_stack: argument 'mcp_stack_purge' is of type str and we were unable to convert to bool",
         "far: 5 problems before any change:",
-        "  - 2688 MiB of memory are needed, ",
+        f"  - {resolve(catalog, 'C').memory_mib + sum(EDGE_MEMORY_MIB.values())} MiB of memory are needed, ",
         "MiB of disk are needed below /opt/stepdown, 64 MiB are free",
         f"  - 127.0.0.1:{PORT} cannot be had (Address already in use)",
         "  - mcp_stack_subnet: 10.77.5.0/24 overlaps the address 10.77.5.9 of lo",

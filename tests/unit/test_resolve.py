@@ -118,10 +118,12 @@ def test_a_container_has_the_sum_of_its_servers(catalog: Catalog) -> None:
 
 
 def test_a_container_may_reach_the_union_of_its_servers(catalog: Catalog) -> None:
-    """The monolith reaches what zen and github may reach, each name once; heimdall alone reaches nothing."""
+    """The monolith reaches what zen, heimdall and github may reach, each name once; serena alone reaches nothing."""
     monolith = resolve.resolve(catalog, "D").containers[0]
-    assert ("ZEN_MCP_ENDPOINT", "GITHUB_API_URL") == monolith.egress
-    assert () == resolve.resolve(catalog, "C").carrier("heimdall").egress
+    own = ("HEIMDALL_GIT_HOSTS", "HEIMDALL_CALLBACK_HOSTS")
+    assert ("ZEN_MCP_ENDPOINT", *own, "GITHUB_API_URL") == monolith.egress
+    assert own == resolve.resolve(catalog, "C").carrier("heimdall").egress
+    assert () == resolve.resolve(catalog, "A").carrier("serena").egress
 
 
 def test_the_same_url_of_two_servers_is_reached_once(catalog: Catalog) -> None:

@@ -5,18 +5,30 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from mcp_host.schemas import Untitled
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stepdown.scan.findings import Coverage, Finding, NotJudged, ScannerOutcome
 from stepdown.scan.scanners import Profile
 
 CODE_CHARACTERS = 1_000_000
+URL_CHARACTERS = 2000
+PATH_CHARACTERS = 1024
+KEY_CHARACTERS = 200
+REF = r"^[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}$"
 WAIT_SECONDS = 240  # below the 300 s that the host gives a call
 LIST_LIMIT = 100
 
-ScanId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id that the scan was given.")]
-Path = Annotated[str, Field(description="A folder of the workspace, e.g. '.' or 'services/api'.")]
+ScanId = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="The id that the scan was given; its form means nothing.")
+]
+Path = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=PATH_CHARACTERS, description="A folder of the workspace, e.g. '.' or 'services/api'."
+    ),
+]
 Status = Literal["queued", "running", "completed", "failed"]
+Told = Literal["waiting", "delivered", "given_up"]
 FINISHED: tuple[Status, ...] = ("completed", "failed")
 ProfileField = Annotated[
     Profile, Field(description="quick: the files as they stand. full: also every commit of the history.")
@@ -26,7 +38,27 @@ Filename = Annotated[
     str,
     Field(
         pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$",
-        description="Name of that file; its ending says which scanners judge it.",
+        description="Name of that file; its ending says which scanners judge it. No settings file of git or a scanner.",
+    ),
+]
+
+
+Url = Annotated[
+    str,
+    Field(
+        max_length=URL_CHARACTERS,
+        description="A Git repository, as https://HOST/PATH, at a host that this instance allows. Without credentials.",
+    ),
+]
+Ref = Annotated[
+    str, Field(pattern=REF, description="Branch, tag or commit of the repository; where its HEAD is when not given.")
+]
+Key = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=KEY_CHARACTERS,
+        description="The same key with the same arguments is the same scan, however often it is sent.",
     ),
 ]
 
@@ -36,11 +68,22 @@ class _Closed(BaseModel):
 
 
 class ScanRepository(_Closed):
-    path: Path
+    path: Annotated[Path | None, Field(description="A folder of the workspace, e.g. '.'; or give url.")] = None
+    url: Url | None = None
+    ref: Ref | None = None
     profile: ProfileField = "full"
     wait_seconds: Annotated[
         int, Field(ge=0, le=WAIT_SECONDS, description="Answer when the scan ends, but after this many seconds anyway.")
     ] = 0
+    idempotency_key: Key | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> ScanRepository:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path or url")
+        if self.ref is not None and self.url is None:
+            raise ValueError("ref is for a url; a folder of the workspace is scanned as it stands")
+        return self
 
 
 class ScanCode(_Closed):
@@ -60,11 +103,30 @@ class CancelScan(_Closed):
     scan_id: ScanId
 
 
+Callback = Annotated[
+    str,
+    Field(
+        max_length=URL_CHARACTERS,
+        description="A URL at a host that this instance allows; it gets the scan's summary by POST when the scan ends.",
+    ),
+]
+
+
 class PathRequest(_Closed):
     """Body of POST /scans for a folder of the workspace."""
 
     path: Path
     profile: ProfileField = "full"
+    callback_url: Callback | None = None
+
+
+class UrlRequest(_Closed):
+    """Body of POST /scans for a Git repository."""
+
+    url: Url
+    ref: Ref | None = None
+    profile: ProfileField = "full"
+    callback_url: Callback | None = None
 
 
 class CodeRequest(_Closed):
@@ -73,6 +135,7 @@ class CodeRequest(_Closed):
     code: Code
     filename: Filename
     profile: ProfileField = "full"
+    callback_url: Callback | None = None
 
 
 class CvssSummary(BaseModel):
@@ -84,9 +147,13 @@ class ScanSummary(BaseModel):
 
     scan_id: ScanId
     status: Annotated[
-        Status, Field(description="failed: a scanner failed or the scan was stopped; `error` says which.")
+        Status,
+        Field(description="failed: a scanner failed, none looked at anything, or it was stopped; `error` says which."),
     ]
     path: Annotated[str | None, Field(description="The folder, when one was scanned.")]
+    url: Annotated[str | None, Field(description="The repository, when one was fetched.")]
+    ref: Annotated[str | None, Field(description="Its branch, tag or commit, when one was given.")]
+    commit: Annotated[str | None, Field(description="The commit of it that was scanned; null until it ends.")]
     filename: Annotated[str | None, Field(description="The name of the file, when its text was sent.")]
     profile: Profile
     submitted_at: str
@@ -96,6 +163,7 @@ class ScanSummary(BaseModel):
     findings_total: int
     severities: Annotated[dict[str, int], Field(description="Number of findings by severity; empty until it ends.")]
     cvss_summary: CvssSummary
+    callback: Annotated[Told | None, Field(description="Whether the callback was told; null when none was asked for.")]
 
 
 class Scan(ScanSummary):

@@ -6,10 +6,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from heimdall.documents import LIST_LIMIT, CodeRequest, PathRequest, Problem, Scan, ScanList, schema_of
+from heimdall.documents import (
+    KEY_CHARACTERS,
+    LIST_LIMIT,
+    CodeRequest,
+    PathRequest,
+    Problem,
+    Scan,
+    ScanList,
+    ScanSummary,
+    UrlRequest,
+    schema_of,
+)
 
 BODY_BYTES = 2 * 1024 * 1024
-KEY_CHARACTERS = 200
+SARIF = "application/sarif+json"
 COMPONENT = "#/components/schemas/{model}"
 
 
@@ -35,6 +46,17 @@ def openapi() -> dict[str, Any]:
                     "responses": {"200": _json("The scan, stopped", Scan), **_problems("404", "409")},
                 },
             },
+            "/scans/{scan_id}/sarif": {
+                "parameters": [scan_id],
+                "get": {
+                    "operationId": "getSarif",
+                    "summary": "The findings of a scan that has ended, as SARIF 2.1.0",
+                    "responses": {
+                        "200": {"description": "SARIF", "content": {SARIF: {"schema": {"type": "object"}}}},
+                        **_problems("404", "409"),
+                    },
+                },
+            },
             "/scans/openapi.json": {
                 "get": {
                     "operationId": "getOpenapi",
@@ -45,14 +67,14 @@ def openapi() -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _components(Scan, ScanList, PathRequest, CodeRequest, Problem),
+            "schemas": _components(Scan, ScanList, ScanSummary, PathRequest, UrlRequest, CodeRequest, Problem),
         },
     }
 
 
 def _submit() -> dict[str, Any]:
     key = {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS}
-    either = [{"$ref": COMPONENT.format(model=model.__name__)} for model in (PathRequest, CodeRequest)]
+    either = [{"$ref": COMPONENT.format(model=model.__name__)} for model in (PathRequest, UrlRequest, CodeRequest)]
     link = {"description": "Where the scan is shown", "required": True, "schema": {"type": "string"}}
     queued = {
         "type": "object",
@@ -69,9 +91,24 @@ def _submit() -> dict[str, Any]:
                 "description": "Queued",
                 "headers": {"Location": link},
                 "content": {"application/json": {"schema": queued}},
+                "links": {name: _link(name) for name in ("getScan", "getSarif", "cancelScan")},
             },
             **_problems("400", "404", "409", "413", "429"),
         },
+        "callbacks": {"ended": {"{$request.body#/callback_url}": {"post": _callback()}}},
+    }
+
+
+def _link(operation: str) -> dict[str, Any]:
+    return {"operationId": operation, "parameters": {"scan_id": "$response.body#/scan_id"}}
+
+
+def _callback() -> dict[str, Any]:
+    schema = {"$ref": COMPONENT.format(model=ScanSummary.__name__)}
+    return {
+        "summary": "The scan has ended; tried up to 8 times in half an hour until it is answered with 2xx",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"2XX": {"description": "Taken; its body is not read"}},
     }
 
 
@@ -88,9 +125,9 @@ def _list() -> dict[str, Any]:
 PROBLEMS = {
     "400": "The request is wrong",
     "401": "No known token",
-    "403": "The token or the origin is not allowed",
+    "403": "The token, the origin, or the host of a URL is not allowed",
     "404": "There is no such scan or folder",
-    "409": "The scan has ended, or the key was used for another request",
+    "409": "The scan has ended, or has not yet, or the key was used for another request",
     "413": "The body is too large",
     "429": "The queue is full; Retry-After says when to try again",
 }

@@ -12,8 +12,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from heimdall.documents import CodeRequest, ListScans, PathRequest
-from heimdall.openapi import BODY_BYTES, KEY_CHARACTERS, openapi
+from heimdall.documents import KEY_CHARACTERS, CodeRequest, ListScans, PathRequest, UrlRequest
+from heimdall.openapi import BODY_BYTES, SARIF, openapi
 from heimdall.refused import RefusedError
 from heimdall.service import ScanService
 from heimdall.store import Request
@@ -25,25 +25,26 @@ Handler = Callable[[ScanService, HttpRequest], Awaitable[Response]]
 def routes(service: ScanService) -> tuple[Route, ...]:
     """The routes, to be mounted at the root behind authentication."""
     return (
-        Route("/scans", _answering(service, _submit), methods=["POST"]),
-        Route("/scans", _answering(service, _list), methods=["GET"]),
-        Route("/scans/openapi.json", _answering(service, _openapi), methods=["GET"]),
-        Route("/scans/{scan_id}", _answering(service, _get), methods=["GET"]),
-        Route("/scans/{scan_id}", _answering(service, _cancel), methods=["DELETE"]),
+        _route(service, "/scans", POST=_submit, GET=_list),
+        _route(service, "/scans/openapi.json", GET=_openapi),
+        _route(service, "/scans/{scan_id}", GET=_get, DELETE=_cancel),
+        _route(service, "/scans/{scan_id}/sarif", GET=_sarif),
     )
 
 
-def _answering(service: ScanService, handler: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
+def _route(service: ScanService, path: str, **handlers: Handler) -> Route:
+    """One route for all methods of a path, so that its 405 lists them all."""
+
     async def endpoint(http: HttpRequest) -> Response:
         try:
-            return await handler(service, http)
+            return await handlers["GET" if http.method == "HEAD" else http.method](service, http)
         except RefusedError as error:
             headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
             return JSONResponse({"error": str(error)}, error.status, headers)
         except ValidationError as error:
             return JSONResponse({"error": "; ".join(problems(error))}, 400)
 
-    return endpoint
+    return Route(path, endpoint, methods=list(handlers))
 
 
 async def _submit(service: ScanService, http: HttpRequest) -> Response:
@@ -62,6 +63,10 @@ async def _list(service: ScanService, http: HttpRequest) -> Response:
 
 async def _get(service: ScanService, http: HttpRequest) -> Response:
     return JSONResponse(await service.get(http.path_params["scan_id"]))
+
+
+async def _sarif(service: ScanService, http: HttpRequest) -> Response:
+    return Response(await service.sarif(http.path_params["scan_id"]), media_type=SARIF)
 
 
 async def _cancel(service: ScanService, http: HttpRequest) -> Response:
@@ -85,16 +90,21 @@ async def _json_body(http: HttpRequest) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RefusedError(sentence("body", "is no JSON")) from error
     if not isinstance(body, dict):
-        raise RefusedError(sentence("body", "should be an object with 'path', or with 'code' and 'filename'"))
+        raise RefusedError(
+            sentence("body", "should be an object with 'path', with 'url', or with 'code' and 'filename'")
+        )
     return body
 
 
 def _request(body: dict[str, Any]) -> Request:
     if "code" in body:
         code = CodeRequest.model_validate(body)
-        return Request(code.profile, filename=code.filename, code=code.code)
+        return Request(code.profile, filename=code.filename, code=code.code, callback=code.callback_url)
+    if "url" in body:
+        url = UrlRequest.model_validate(body)
+        return Request(url.profile, url=url.url, ref=url.ref, callback=url.callback_url)
     path = PathRequest.model_validate(body)
-    return Request(path.profile, path=path.path)
+    return Request(path.profile, path=path.path, callback=path.callback_url)
 
 
 def _key(http: HttpRequest) -> str | None:

@@ -33,10 +33,10 @@ from stepdown.errors import sentence
 VERSION = "1.0.0"
 CODE_WAIT_SECONDS = 60
 INSTRUCTIONS = (
-    "Scans code for credentials and dangerous constructs, offline. scan_repository takes a folder of the workspace and "
-    "answers at once unless wait_seconds is given; get_scan_results then has the findings. scan_code takes the text of "
-    "one file and waits. A scan that is 'failed' proves nothing: its error says which scanner could not judge, and "
-    "not_judged lists what no scanner read."
+    "Scans code for credentials and dangerous constructs. scan_repository takes a folder of the workspace, or the URL "
+    "of a Git repository, and answers at once unless wait_seconds is given; get_scan_results then has the findings. "
+    "scan_code takes the text of one file and waits. A scan that is 'failed' proves nothing: its error says "
+    "why, and not_judged lists what no scanner read. A scanner that is 'skipped' says why."
 )
 
 
@@ -53,7 +53,8 @@ class _Tool:
 
 
 async def _scan_repository(service: ScanService, asked: ScanRepository, report: ProgressFnT) -> dict[str, Any]:
-    queued = await service.submit(Request(asked.profile, path=asked.path))
+    request = Request(asked.profile, path=asked.path, url=asked.url, ref=asked.ref)
+    queued = await service.submit(request, asked.idempotency_key)
     return await service.wait(queued["scan_id"], asked.wait_seconds, report)
 
 
@@ -76,9 +77,9 @@ async def _cancel_scan(service: ScanService, asked: CancelScan, _: ProgressFnT) 
 
 TOOLS = {
     "scan_repository": _Tool(
-        ScanRepository, Scan, "Scan a folder of the workspace",
-        "Queue a scan of a folder of the workspace with all scanners. Answers its scan_id, and the findings too when "
-        "it ends within wait_seconds.",
+        ScanRepository, Scan, "Scan a folder of the workspace or a Git repository",
+        "Queue a scan of a folder of the workspace, or of a Git repository at an allowed host, with all scanners. "
+        "Answers its scan_id, and the findings too when it ends within wait_seconds.",
         False, False, False, _scan_repository,
     ),
     "scan_code": _Tool(

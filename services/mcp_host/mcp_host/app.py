@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -80,6 +81,7 @@ def create_app(
             Middleware(AccessLog),
             Middleware(Doorkeeper, tokens=tokens, allowed_origins=surroundings.allowed_origins, metrics=metrics),
         ],
+        exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
 
@@ -99,6 +101,14 @@ def host_servers(
         else:
             hosted[name] = Native(name, server, metrics, timing)
     return hosted
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    """No such path or method, as JSON like every other answer."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(
+        {"error": error.detail.lower(), "message": "no such path or method"}, error.status_code, error.headers
+    )
 
 
 async def _healthz(_request: Request) -> Response:

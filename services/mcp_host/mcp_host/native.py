@@ -19,6 +19,7 @@ from mcp.server.session import ServerSession
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
+from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
@@ -40,6 +41,7 @@ class NativeServer:
     server: Server | MCPServer
     routes: tuple[BaseRoute, ...] = ()  # mounted at the root, behind the same tokens
     lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None  # entered before the first request
+    metrics: Collector | None = None  # shown with the host's own while the server lives
 
 
 def load_factory(name: str, config: NativeServerConfig) -> Callable[[], NativeServer]:
@@ -85,6 +87,7 @@ class Native(Hosted[NativeLife]):
     def __init__(self, name: str, config: NativeServerConfig, metrics: Metrics, timing: Timing) -> None:
         super().__init__(name, config.bounds, metrics, timing)
         self._config = config
+        self._registry = metrics.registry
         self._factory = load_factory(name, config)
         self._life: NativeLife | None = None
 
@@ -128,6 +131,9 @@ class Native(Hosted[NativeLife]):
         # MCPServer keeps the server that it decorates in a private attribute, and offers no other way to it.
         server = native.server._lowlevel_server if isinstance(native.server, MCPServer) else native.server
         server.middleware[:0] = [self.guard, with_progress]
+        if native.metrics is not None:
+            self._registry.register(native.metrics)
+            stack.callback(self._registry.unregister, native.metrics)
         if native.lifespan is not None:
             await stack.enter_async_context(native.lifespan())
         manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)

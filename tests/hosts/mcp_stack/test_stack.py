@@ -18,6 +18,7 @@ EDGE = 2  # gateway and egress
 
 SECRETS = {
     "zen/api_key": "mcp_stack_zen_api_key",
+    "heimdall/ca": "mcp_stack_heimdall_ca",
     "github/token": "mcp_stack_github_token",
     "github/app_private_key": "mcp_stack_github_app_private_key",
     "github/ca": "mcp_stack_github_ca",

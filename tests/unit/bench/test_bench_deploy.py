@@ -21,7 +21,10 @@ THERE = plain.Deployed(
     instance=Instance("stepdown", 8080, 7860, "10.231.1.0/24", "/opt/stepdown/data/workspace"),
     plan="C",
     images={name: {"reference": f"stepdown/{name}:abc", "id": ID} for name in ("python", "node", "whole", "gateway")},
-    environment={"ZEN_MCP_ENDPOINT": "", "ZEN_MODELS": "one,two"},
+    environment={
+        **dict.fromkeys(("ZEN_MCP_ENDPOINT", "HEIMDALL_GIT_HOSTS", "HEIMDALL_CALLBACK_HOSTS"), ""),
+        "ZEN_MODELS": "one,two",
+    },
     uid="10001",
     gid="10001",
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from heimdall.allowed import Hosts
 from heimdall.settings import Settings
 
 from stepdown.scan.scanners import Scanner, load_scanners
@@ -49,6 +50,10 @@ def settings(tmp_path: Path) -> Settings:
         queue_size=3,
         concurrent_scans=2,
         scan_seconds=60,
+        git=Hosts("HEIMDALL_GIT_HOSTS", "mcp_stack_heimdall_git_hosts", frozenset()),
+        callbacks=Hosts("HEIMDALL_CALLBACK_HOSTS", "mcp_stack_heimdall_callback_hosts", frozenset()),
+        proxy=None,
+        ca=tmp_path / "ca",
     )
 
 
@@ -59,7 +64,7 @@ def scanner() -> Callable[[str], Scanner]:
     def make(program: str = FINDS) -> Scanner:
         bandit = next(row for row in load_scanners() if row.name == "bandit")
         argv = (sys.executable, "-c", program, "{source}", "{report}")
-        return replace(bandit, name="temper", argv=argv, severity_property=None)
+        return replace(bandit, name="temper", argv=argv, severity_property=None, canary=None)
 
     return make
 

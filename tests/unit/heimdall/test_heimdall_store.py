@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from heimdall.refused import RefusedError
-from heimdall.store import ATTEMPTS, KEPT, LEASE_SECONDS, MIGRATIONS, Request, Row, Store
+from heimdall.store import ATTEMPTS, KEPT, LEASE_SECONDS, MIGRATIONS, TELL_ATTEMPTS, TELL_SECONDS, Request, Row, Store
 
 from stepdown.errors import StepdownError
 
@@ -248,3 +252,103 @@ def test_opening_twice_migrates_once(file: Path, clock: Clock) -> None:
     Store(file, clock).close()
     versions = sqlite3.connect(file).execute("SELECT version FROM schema_version").fetchall()
     assert [(number + 1,) for number in range(len(MIGRATIONS))] == versions
+
+
+# What the release before this one asks when it claims, from its source: it knows nothing of URLs.
+CLAIM_OF_BEFORE = (
+    "SELECT scan_id FROM scans WHERE status = 'queued' OR (status = 'running' AND lease_expires < ?)"
+    " ORDER BY number LIMIT 1"
+)
+FROM_URL = Request("full", url="https://git.example/p", ref="v1")
+
+
+def test_the_release_before_does_not_claim_what_it_cannot_fetch(store: Store, file: Path, clock: Clock) -> None:
+    """A scan of a URL waits for one that can, also after its holder died or gave it back; that of a folder does not."""
+    scan_id = store.submit(FROM_URL, 9).scan_id
+    folder = store.submit(REQUEST, 9).scan_id
+    before = sqlite3.connect(file)
+
+    def claimed() -> list[str]:
+        return [found for (found,) in before.execute(CLAIM_OF_BEFORE, (clock.now,))]
+
+    assert ("queued", FROM_URL, [folder]) == (store.get(scan_id).status, store.get(scan_id).request, claimed())
+    assert [scan_id, folder] == [_claimed(store, "me").scan_id for _ in range(2)]
+    assert ("running", []) == (store.get(scan_id).status, claimed())
+    store.release("me")
+    assert ("queued", [folder]) == (store.get(scan_id).status, claimed())
+    assert scan_id == _claimed(store, "me").scan_id
+    clock.now += LEASE_SECONDS + 1
+    assert [folder] == claimed()
+    assert scan_id == _claimed(store, "other").scan_id
+    assert store.finish("other", scan_id, RESULT, None)
+    assert ("completed", FROM_URL) == (store.get(scan_id).status, store.get(scan_id).request)
+
+
+def test_a_scan_of_a_url_counts_in_the_queue_and_keeps_its_lease(store: Store, clock: Clock) -> None:
+    """As one of a folder does."""
+    store.submit(FROM_URL, 1)
+    with pytest.raises(RefusedError, match="is full with 1 scans"):
+        store.submit(FROM_URL, 1)
+    scan_id = _claimed(store, "me").scan_id
+    clock.now += LEASE_SECONDS - 1
+    assert store.renew("me", scan_id)
+    clock.now += LEASE_SECONDS - 1
+    assert store.claim("other") is None
+    for _ in range(ATTEMPTS - 1):
+        clock.now += LEASE_SECONDS + 1
+        assert scan_id == _claimed(store, "me").scan_id
+    clock.now += LEASE_SECONDS + 1
+    assert store.claim("me") is None
+    assert f"was interrupted {ATTEMPTS} times" == store.get(scan_id).error
+
+
+def test_a_key_of_the_release_before_is_known(store: Store) -> None:
+    """What a request without URL and callback is reduced to has not changed."""
+    expected = hashlib.sha256(json.dumps(["full", "app", None, None]).encode()).hexdigest()
+    assert expected == REQUEST.digest()
+    others = [FROM_URL, replace(FROM_URL, ref=None), replace(REQUEST, callback="https://hooks.example")]
+    assert 4 == len({REQUEST.digest(), *(other.digest() for other in others)})
+
+
+def test_a_callback_is_due_when_the_scan_ended_and_given_up_in_the_end(store: Store, clock: Clock) -> None:
+    """Each attempt later than the one before; the URL is forgotten, how it ended is not."""
+    scan_id = store.submit(replace(REQUEST, callback="https://hooks.example/secret"), 9).scan_id
+    assert (None, "waiting") == (store.due(), store.get(scan_id).callback_state)
+    _claimed(store, "me")
+    store.finish("me", scan_id, RESULT, None)
+    attempts = []
+    for _ in range(2**TELL_ATTEMPTS):
+        if (due := store.due()) is not None:
+            assert ("completed", "https://hooks.example/secret") == (due[0].status, due[1])
+            store.told(scan_id, False)
+            attempts.append(clock.now)
+        clock.now += TELL_SECONDS
+    assert TELL_ATTEMPTS == len(attempts)
+    waits = [after - before for before, after in pairwise(attempts)]
+    assert [TELL_SECONDS * 2**number for number in range(TELL_ATTEMPTS - 1)] == waits
+    assert ("given_up", None) == (store.get(scan_id).callback_state, store.get(scan_id).request.callback)
+
+
+def test_a_callback_that_was_told_is_not_told_again(store: Store, clock: Clock) -> None:
+    """Whoever ended the scan; also one that was cancelled."""
+    scan_id = store.submit(replace(REQUEST, callback="https://hooks.example"), 9).scan_id
+    store.cancel(scan_id)
+    due = store.due()
+    assert due is not None
+    assert ("failed", None) == (due[0].status, store.due())
+    store.told(scan_id, True)
+    clock.now += 100_000
+    assert (None, "delivered") == (store.due(), store.get(scan_id).callback_state)
+
+
+def test_the_last_completed_scan_of_each_subject_is_remembered(store: Store) -> None:
+    """Source text is no subject; what failed does not count."""
+    ended = []
+    for request, error in ((REQUEST, None), (REQUEST, None), (FROM_URL, None), (REQUEST, "x")):
+        ended.append(store.submit(request, 9).scan_id)
+        _claimed(store, "me")
+        store.finish("me", ended[-1], RESULT, error)
+    store.submit(Request("quick", filename="a.py", code="x"), 9)
+    store.finish("me", _claimed(store, "me").scan_id, RESULT, None)
+    assert ended[1:3] == [row.scan_id for row in store.latest(9)]
+    assert ended[2:3] == [row.scan_id for row in store.latest(1)]

@@ -57,6 +57,16 @@ async def test_a_repository_is_scanned_while_the_caller_waits(
     assert [scan["scan_id"]] == [one["scan_id"] for one in listed.structured_content["scans"]]
 
 
+async def test_a_repeated_call_is_one_scan(settings: Settings, blocked: tuple[Scanner, IO[str]], mode: Mode) -> None:
+    """By its idempotency_key, for clients that send a call again."""
+    arguments = {"path": "app", "idempotency_key": "k1"}
+    async with _client(settings, blocked[0], mode) as client:
+        first, second = [await client.call_tool("scan_repository", arguments) for _ in range(2)]
+        other = await client.call_tool("scan_repository", {**arguments, "path": "."})
+    assert first.structured_content["scan_id"] == second.structured_content["scan_id"]
+    assert other.is_error and "was used for another request" in _text(other)
+
+
 async def test_a_waiting_caller_sees_progress(settings: Settings, blocked: tuple[Scanner, IO[str]], mode: Mode) -> None:
     """If it asked for it, from the first step on."""
     seen: list[tuple[float, float | None]] = []
@@ -90,11 +100,14 @@ async def test_a_scan_is_cancelled(settings: Settings, blocked: tuple[Scanner, I
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
-        ("scan_repository", {}, "path: Field required"),
+        ("scan_repository", {}, "give either path or url"),
         ("scan_repository", {"path": "../x"}, "goes up with '..'"),
         ("scan_repository", {"path": "app", "speed": 1}, "speed: Extra inputs are not permitted"),
         ("scan_repository", {"path": "app", "wait_seconds": 1000}, "wait_seconds: Input should be less than"),
         ("scan_repository", {"path": "app", "profile": "best"}, "profile: Input should be 'quick' or 'full'"),
+        ("scan_repository", {"path": "app", "url": "https://git.example/p"}, "give either path or url"),
+        ("scan_repository", {"path": "app", "ref": "main"}, "ref is for a url"),
+        ("scan_repository", {"url": "https://git.example/p"}, "List hosts in mcp_stack_heimdall_git_hosts"),
         ("scan_code", {"code": "x", "filename": "../a.py"}, "filename: String should match pattern"),
         ("get_scan_results", {"scan_id": "0" * 32}, "is not known; list_scans shows"),
     ],

@@ -39,7 +39,8 @@ def test_a_container_may_reach_what_its_servers_may(staging: Staging) -> None:
         "monolith": ["api.example:443", "models.example:80"],
     }
     assert expected == {allowed.container: _reach(allowed) for allowed in found.values()}
-    assert ("ZEN_MCP_ENDPOINT", "GITHUB_API_URL") == found[f"{staged.id}.monolith"].names
+    own = ("HEIMDALL_GIT_HOSTS", "HEIMDALL_CALLBACK_HOSTS")
+    assert ("ZEN_MCP_ENDPOINT", *own, "GITHUB_API_URL") == found[f"{staged.id}.monolith"].names
     instance = load_instance(staging.home)
     addresses = {name: address for plan in PLAN_NAMES for name, address in staged.addresses(instance, plan).items()}
     assert {allowed.container: allowed.address for allowed in found.values()}.items() <= addresses.items()

@@ -61,6 +61,27 @@ def test_loopback_is_refused(host: str) -> None:
         endpoint("ZEN_MCP_ENDPOINT", f"http://{host}:11434/v1")
 
 
+def test_a_name_of_hosts_leads_to_each_of_them() -> None:
+    """https where they say nothing; blanks and a comma too many do not count."""
+    hosts = "git.example, other.example:8443 ,http://hooks.example:8000,,https://[2001:db8::1]"
+    found = endpoints(("SOME_HOSTS",), {"SOME_HOSTS": hosts})
+    expected = ("[2001:db8::1]:443", "git.example:443", "hooks.example:8000", "other.example:8443")
+    assert expected == tuple(sorted(one.authority for one in found))
+    assert ["hooks.example:8000"] == [one.authority for one in found if one.plain]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["git.example/group", "https://git.example/", "me:pass@git.example", "ftp://git.example", "git example", "*"],
+)
+def test_a_name_of_hosts_with_anything_else_is_refused(hosts: str) -> None:
+    """Among good ones too, without its text."""
+    told = refusals([{"containers": {"heimdall": {"egress": ["SOME_HOSTS"]}}}], {"SOME_HOSTS": f"ok.example,{hosts}"})
+    assert 1 == len(told)
+    assert told[0].startswith("SOME_HOSTS: ")
+    assert "pass" not in told[0]
+
+
 def test_an_empty_setting_leads_nowhere() -> None:
     """Nor does one that is not there."""
     assert () == endpoints(("ONE", "TWO"), {"ONE": ""})
