@@ -19,16 +19,16 @@ from stepdown.render.agent import plan_facts, policy_facts
 from stepdown.render.compose import edge_compose, plan_compose
 from stepdown.render.egress import egress_bootstrap
 from stepdown.render.gateway import bootstrap, plan_gateway, route_configuration
+from stepdown.render.mocks import mocks_compose
 from stepdown.resolve import deployable
 
 HEADER = "# Generated from catalog/ by 'invoke bundle'. Do not edit.\n"
 README = """
 The bundles: for each plan that can be deployed its compose file, its gateway routes and clusters, and what the host
 agent knows of it; `edge/` is the gateway and the egress proxy. JSON files have no room for the header above, but it
-holds for them too. How they are used by hand, with no Python at all, stands in the README of the repository.
+holds for them too. How they are used by hand, with no Python at all, stands in the README of the repository. `test/` is
+no part of a release: mocks of three servers, for tests of clients (docs/mocks.md).
 """
-# Tests' own compose files live beside the generated ones and are written by hand.
-BY_HAND = ("test",)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -51,6 +51,7 @@ def render_all(catalog: Catalog) -> dict[str, str]:
         "README.md": HEADER + README,
         "policy.json": _json(policy_facts(catalog)),
         "edge/compose.yml": _yaml(edge_compose(digests)),
+        "test/compose.yml": _yaml(mocks_compose(catalog)),
     }
     for plan in deployable(catalog):
         folder = f"plan_{plan.name.lower()}"
@@ -65,7 +66,7 @@ def differences(root: Path, files: Mapping[str, str]) -> list[str]:
     compose = root / "compose"
     stale = [path for path, text in files.items() if not _same(compose / path, text)]
     present = [path.relative_to(compose) for path in sorted(compose.rglob("*")) if path.is_file()]
-    leftover = [str(path) for path in present if path.parts[0] not in BY_HAND and str(path) not in files]
+    leftover = [str(path) for path in present if str(path) not in files]
     return sorted(stale + leftover)
 
 

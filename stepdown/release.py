@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stepdown.images import Built
+from stepdown.shared import variable
 
 AGENT_PARTS = ("__init__.py", "errors.py", "run.py", "commands.py", "shared.py", "host")
 # Any Python can read this much: one that is too old hands over to a newer one beside it, or says what is needed.
@@ -91,6 +92,12 @@ def pack_agent(root: Path) -> Path:
 def shipped(images: Mapping[str, Built]) -> list[Built]:
     """Images that containers run; the ones that others only build on stay behind."""
     return [images[name] for name in sorted(images) if name not in ("tools", "base", "mcp_host")]
+
+
+def name_images(root: Path, images: Mapping[str, Built]) -> Path:
+    """Write `images.env`: the images that containers run, as the variables by which compose files call them."""
+    lines = [f"{variable('IMAGE', image.name)}={image.reference}\n" for image in shipped(images)]
+    return place(dist(root) / "images.env", "".join(lines).encode())
 
 
 def _python_files(path: Path) -> list[Path]:

@@ -18,6 +18,7 @@ LOCKS = {  # a lock for the control machine, and one for each image's virtual en
     "services/gateway/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/mcp_host/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/python/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
+    "services/scanners/requirements": ("--universal",),
     "services/serena/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
     "services/zen/requirements": ("--python-platform", "x86_64-manylinux_2_36"),
 }
@@ -70,7 +71,7 @@ def lock(_context: Context, upgrade: bool = False) -> None:
 
 
 def prepare_release(fresh: bool = False, accept_tools: bool = False) -> dict[str, images.Built]:
-    """Images on the engine that offer the agreed tools, and release archive, agent and compose in .stepdown/dist."""
+    """Images on the engine that offer the agreed tools; release, agent, images' names, compose in .stepdown/dist."""
     catalog = door.catalog()
     stale = bundling.differences(door.ROOT, bundling.render_all(catalog))
     if stale:
@@ -84,6 +85,7 @@ def prepare_release(fresh: bool = False, accept_tools: bool = False) -> dict[str
     shipped = {image.name: image for image in release.shipped(built)}
     question.pack(door.ROOT, catalog, question.built(shipped), digest(archive))
     release.pack_agent(door.ROOT)
+    release.name_images(door.ROOT, built)
     compose = shutil.which("docker-compose")
     if compose is None:
         raise StepdownError(sentence("docker-compose", "is not in .venv", run="./run build"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.doubles.github_api import GitHubApi
 from tests.doubles.model_endpoint import ModelEndpoint
 from tests.stack import Stack, bridge_address, instance
 
@@ -36,3 +37,23 @@ def endpoint(stack: Stack, models: list[ModelEndpoint]) -> ModelEndpoint:
     """A model endpoint with two models on the bridge that containers know as host.docker.internal."""
     models.append(ModelEndpoint(bridge_address(), ("model-one", "model-two")))
     return models[0]
+
+
+@pytest.fixture(scope="session")
+def github(stack: Stack) -> Iterator[GitHubApi]:
+    """GitHub's API on the bridge that the egress container knows as host.docker.internal."""
+    api = GitHubApi(bridge_address(), names=("host.docker.internal",))
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def settings(github: GitHubApi, endpoint: ModelEndpoint) -> dict[str, str]:
+    """What the inventory of this machine takes from the environment, so that every server can call out."""
+    return {
+        "GITHUB_API_URL": f"https://host.docker.internal:{github.port}",
+        "GITHUB_MCP_TOKEN": github.token,
+        "GITHUB_CA": github.ca,
+        "ZEN_MCP_ENDPOINT": f"http://host.docker.internal:{endpoint.port}/v1",
+        "ZEN_MODELS": "model-one",
+    }

@@ -43,27 +43,6 @@ class Whole:
         return with_client(self.config, server, mode, _calling(tool, arguments))
 
 
-@pytest.fixture(scope="module")
-def github(stack: Stack) -> Iterator[GitHubApi]:
-    """GitHub's API on the bridge that the egress container knows as host.docker.internal."""
-    address = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-    api = GitHubApi(address, names=("host.docker.internal",))
-    yield api
-    api.close()
-
-
-@pytest.fixture(scope="module")
-def settings(github: GitHubApi, endpoint: ModelEndpoint) -> dict[str, str]:
-    """What the inventory of this machine takes from the environment."""
-    return {
-        "GITHUB_API_URL": f"https://host.docker.internal:{github.port}",
-        "GITHUB_MCP_TOKEN": github.token,
-        "GITHUB_CA": github.ca,
-        "ZEN_MCP_ENDPOINT": f"http://host.docker.internal:{endpoint.port}/v1",
-        "ZEN_MODELS": "model-one",
-    }
-
-
 @pytest.fixture(scope="module", autouse=True)
 def back_to_c(stack: Stack) -> Iterator[None]:
     """Leaves the stack as other modules expect it."""

@@ -56,6 +56,15 @@ def test_parcels_of_an_interrupted_deploy_are_forgotten(root: Path, staging: Sta
     assert [archive] == list(archive.parent.iterdir())
 
 
+def test_images_are_named_as_compose_files_call_them(staging: Staging) -> None:
+    """The images that containers run, and no image that others only build on."""
+    named = release.name_images(staging.tree, staging.images).read_text()
+    expected = {f"STEPDOWN_IMAGE_{name.upper()}": image.reference for name, image in staging.images.items()}
+    for building_block in ("BASE", "MCP_HOST", "TOOLS"):
+        del expected[f"STEPDOWN_IMAGE_{building_block}"]
+    assert expected == dict(line.split("=") for line in named.splitlines())
+
+
 def test_packing_again_does_not_touch_the_archive(staging: Staging) -> None:
     """What copies it to hosts sees that nothing changed."""
     archive = staging.archive()
@@ -76,7 +85,7 @@ def test_the_manifest_names_plans_images_and_every_file(staging: Staging, render
     python = staging.images["python"]
     assert {"reference": python.reference, "id": python.id} == manifest["images"]["python"]
     assert {"zen": "0" * 64} == manifest["tools"]
-    shipped = {name: text for name, text in rendered.items() if name != "README.md"}
+    shipped = {name: text for name, text in rendered.items() if name not in ("README.md", "test/compose.yml")}
     assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in shipped.items()} == manifest["files"]
     assert {*shipped, "manifest.json"} == set(entries)
     assert {(0, 0, 0, 0o644)} == {(entry.uid, entry.gid, entry.mtime, entry.mode) for entry in entries.values()}
@@ -86,7 +95,7 @@ def test_tests_and_monitoring_are_no_part_of_a_release(staging: Staging) -> None
     """Only the plans' bundles and the edge."""
     before = staging.archive().read_bytes()
     for name in ("test", "monitoring"):
-        (staging.tree / "compose" / name).mkdir()
+        (staging.tree / "compose" / name).mkdir(exist_ok=True)
         (staging.tree / "compose" / name / "compose.yml").write_text("services: {}\n")
     assert before == staging.archive().read_bytes()
 
