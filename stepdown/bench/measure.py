@@ -77,6 +77,7 @@ class Benchmark:
     limits: Mapping[str, Objective]  # contender to the objective that it has to meet
     ratios: tuple[Ratio, ...] = ()
     more: Callable[[], More] = More  # asked once, after the last round
+    alternating: bool = False  # every second round in the opposite order
 
     def __post_init__(self) -> None:
         names = [contender.name for contender in self.contenders]
@@ -102,11 +103,16 @@ class Measured:
         return ratio(self.samples[contender.name], self.samples[contender.beside or self.benchmark.reference])
 
 
-def take_turns(contenders: Sequence[Contender], rounds: int, say: Callable[[str], None]) -> Samples:
-    """Every contender once a round, in the same order each round, so that a busy minute falls on all of them."""
+def take_turns(
+    contenders: Sequence[Contender], rounds: int, say: Callable[[str], None], *, alternating: bool = False
+) -> Samples:
+    """Every contender once a round, so that a busy minute falls on all of them.
+
+    In the same order each round; `alternating`: in the opposite one every second round, where what ran before helps.
+    """
     samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(1, rounds + 1):
-        for contender in contenders:
+        for contender in reversed(contenders) if alternating and number % 2 == 0 else contenders:
             samples[contender.name].append(contender.sample())
         latest = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in samples.items())
         say(f"bench: round {number} of {rounds}: {latest}")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from invoke.context import Context
 
-from stepdown.bench import deploy, measure, report, start, switch
+from stepdown.bench import deploy, measure, report, scan, start, switch
 from stepdown.cli import door
 from stepdown.errors import StepdownError, UsageError, sentence
 
@@ -20,10 +20,11 @@ NOT_JUDGED = 3
 # Name to what prepares it; each leaves nothing behind.
 BENCHMARKS: Mapping[str, Callable[[measure.Setting], AbstractContextManager[measure.Benchmark]]] = {
     "deploy": deploy.prepared,
+    "scan": scan.prepared,
     "start": start.prepared,
     "switch": switch.prepared,
 }
-HERE_ONLY = ("start", "switch")  # measured on this machine, whatever the inventory
+HERE_ONLY = ("scan", "start", "switch")  # measured on this machine, whatever the inventory
 
 
 @door.command(
@@ -87,5 +88,5 @@ def choose(only: str, rounds: int, *, local: bool) -> list[str]:
 def _measured(name: str, setting: measure.Setting, rounds: int) -> measure.Measured:
     with BENCHMARKS[name](setting) as benchmark:
         before = os.getloadavg()
-        samples = measure.take_turns(benchmark.contenders, rounds, setting.say)
+        samples = measure.take_turns(benchmark.contenders, rounds, setting.say, alternating=benchmark.alternating)
         return measure.Measured(benchmark, samples, before, os.getloadavg(), benchmark.more())

@@ -23,7 +23,7 @@ def run(root: Path, *words: str, **environment: str) -> subprocess.CompletedProc
 
 def test_all_benchmarks_run_unless_one_is_named() -> None:
     """`--only` takes one."""
-    assert ["deploy", "start", "switch"] == bench.choose("", 5, local=True)
+    assert ["deploy", "scan", "start", "switch"] == bench.choose("", 5, local=True)
     assert ["start"] == bench.choose("start", 1, local=True)
 
 
@@ -37,7 +37,7 @@ def test_another_machine_is_asked_what_can_be_measured_there() -> None:
 @pytest.mark.parametrize(
     ("only", "rounds", "says"),
     [
-        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy, start, switch\)\. Run: \./run bench"),
+        ("deploi", 5, r"--only=deploi names no benchmark \(known: deploy, scan, start, switch\)\. Run: \./run bench"),
         ("", 0, r"--rounds=0 should be from 1 to 100"),
         ("deploy", 101, r"--rounds=101 should be from 1 to 100"),
     ],

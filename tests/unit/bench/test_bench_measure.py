@@ -32,6 +32,18 @@ def test_contenders_take_turns() -> None:
     assert {"a": (1.0, 3.0), "b": (2.0, 4.0)} == samples
 
 
+def test_contenders_can_swap_who_goes_first() -> None:
+    """A B B A, where what ran before leaves files warm."""
+    order: list[str] = []
+
+    def sampler(name: str) -> Contender:
+        return Contender(name, name, lambda: float(order.append(name) or len(order)))
+
+    samples = measure.take_turns((sampler("a"), sampler("b")), 2, lambda _: None, alternating=True)
+    assert ["a", "b", "b", "a"] == order
+    assert {"a": (1.0, 4.0), "b": (2.0, 3.0)} == samples
+
+
 def test_each_round_is_told() -> None:
     """A long measurement shows that it goes on, with what it just measured."""
     told: list[str] = []
