@@ -6,20 +6,24 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from stepdown import bundle
 from stepdown import release as control
+from stepdown import scanners_environment as scanners
 from stepdown.catalog import Catalog, load_catalog
 from stepdown.host import release as host
 from stepdown.host.home import Home
 from stepdown.images import Built
+
+if TYPE_CHECKING:
+    from tests.mocks.local import Mock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +54,12 @@ esac
 """
 NO_ROUTES = "#!/bin/sh\n"  # `ip route show` of a host that has none
 
+# Molecule's first test starts the scenarios, the last wait for them. What runs meanwhile is patient: on busy cores it
+# takes longer and is right. Servers that would miss their time limits, and what clients see, are looked at before.
+TURNS = ("contracts", "hosts", "unit", "drills", "integration", "molecule", "patient", "scenarios")
+IMPATIENT = ("mcp_host",)
+PATIENT = ("test_baseline_reach.py", "test_ssh_host.py", "test_ssh_refusals.py")  # on hosts of their own
+
 pytest.register_assert_rewrite("tests.stack", "tests.drills.drill")  # they assert for tests
 
 
@@ -62,10 +72,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tiers in an order that saves time: those that need a quiet machine first, then the rest beside the scenarios."""
+    items.sort(key=_turn)  # stable: within a turn as collected
+
+
+def _turn(item: pytest.Item) -> int:
+    tier, *inside = item.path.relative_to(ROOT / "tests").parts
+    if tier == "molecule":
+        return TURNS.index("scenarios" if "scenario" in getattr(item, "fixturenames", ()) else "molecule")
+    patient = (tier == "unit" and inside[0] not in IMPATIENT) or inside[0] in PATIENT
+    return TURNS.index("patient" if patient else tier)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """How to run the same sample again."""
     taken = "whole" if config.getoption("--all") else f"sampled with --seed={config.getoption('--seed')}"
     return f"stepdown: large matrices {taken}"
+
+
+@pytest.fixture(scope="session")
+def scanners_environment() -> Path:
+    """The locked scanners; a clean clone makes them on first use, as the command line does."""
+    return scanners.ensure(ROOT, print)
 
 
 @dataclass(frozen=True)
@@ -104,6 +133,15 @@ def catalog() -> Catalog:
 def rendered(catalog: Catalog) -> dict[str, str]:
     """Every file of compose/ for all four plans: path to text."""
     return bundle.render_all(catalog)
+
+
+@pytest.fixture(scope="session")
+def mocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Mock]]:
+    """zen, heimdall and github as mocks, processes of this machine. Who scripts one leaves it as it was."""
+    from tests.mocks import local  # of it, tests.stack has to be rewritten first
+
+    with local.running(tmp_path_factory.mktemp("mocks"), "zen", "heimdall", "github") as started:
+        yield started
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def drill(_context: Context, all_: bool = False, seed: str = "", match: str = ""
 @door.command(help={"match": "only scenarios whose name matches, e.g. docker_engine"})
 def molecule(_context: Context, match: str = "") -> None:
     """Run the scenarios of the roles on systemd hosts over SSH, two at a time."""
-    _pytest("tests/molecule", match=match)
+    _pytest("tests/molecule", "--all", match=match)
 
 
 def matrices(all_: bool, seed: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.drills import test_drill_crash as crashes
 from tests.drills import test_drill_switch as switches
+from tests.molecule import test_scenarios as scenarios
 
 POINTS = {(crashes.crash.BEFORE, "intent"), *((crashes.crash.AFTER, name) for name in crashes.NAMES)}
 
@@ -41,3 +42,11 @@ def test_a_round_trip_is_every_ordered_pair_once_end_to_end(seed: int) -> None:
     trip = switches.round_trip(random.Random(seed).sample(switches.PLANS, 4))
     assert sorted(itertools.permutations(switches.PLANS, 2)) == sorted(trip)
     assert all(one[1] == other[0] for one, other in itertools.pairwise(trip))
+
+
+def test_two_samples_of_scenarios_are_all_of_them() -> None:
+    """Each with one of every role at least."""
+    halves = [scenarios.sample(seed) for seed in (6, 7)]
+    assert sorted(scenarios.SCENARIOS) == sorted(halves[0] + halves[1])
+    roles = {name.rpartition("_")[0] for name in scenarios.SCENARIOS}
+    assert [roles, roles] == [{name.rpartition("_")[0] for name in half} for half in halves]
