@@ -6,13 +6,14 @@ import os
 import ssl
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from tests.doubles.served import Quiet, Served
 from tests.doubles.tls import certificate
 
 
-class GitHost:
+class GitHost(Served):
     """Serves the repositories of `folder` as https://localhost:`port`/NAME until closed; `ca` is its authority as PEM.
 
     Paths that begin with a temper answer so instead: /redirect/… to `elsewhere`, /private/… wants a password, /hang/…
@@ -27,7 +28,7 @@ class GitHost:
         self._open = threading.Event()
         host = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -97,18 +98,11 @@ class GitHost:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, *_words: object) -> None:
-                """Keep the test's output to the test."""
-
         (folder / "server.pem").write_text(pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.pem")
         (folder / "server.pem").unlink()
-        self._server = ThreadingHTTPServer((address, 0), Handler)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._server.daemon_threads = True
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler, address, tls=context)
 
     @property
     def url(self) -> str:
@@ -117,5 +111,4 @@ class GitHost:
     def close(self) -> None:
         """Stop serving."""
         self._open.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.doubles.served import Quiet, Served
 
-class Receiver:
+
+class Receiver(Served):
     """On `address`:`port` until closed. Answers with `statuses` in turn, then 204; `bodies` are what it was sent."""
 
     def __init__(self, statuses: tuple[int, ...] = (), address: str = "127.0.0.1") -> None:
@@ -17,7 +18,7 @@ class Receiver:
         self.paths: list[str] = []
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 receiver.paths.append(self.path)
                 receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -27,18 +28,8 @@ class Receiver:
                 self.send_header("Location", f"{receiver.url}/elsewhere")
                 self.end_headers()
 
-            def log_message(self, *_words: object) -> None:
-                """Keep the test's output to the test."""
-
-        self._server = ThreadingHTTPServer((address, 0), Handler)
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler, address)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()

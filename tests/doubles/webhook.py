@@ -6,11 +6,12 @@ Source of the format: Slack's documentation, "Sending messages using incoming we
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.doubles.served import Quiet, Served
 
 
-class Webhook:
+class Webhook(Served):
     """On 127.0.0.1:`port` until closed; fails its first `failures` requests. `texts` are those it took, in order."""
 
     def __init__(self, failures: int = 0) -> None:
@@ -18,7 +19,7 @@ class Webhook:
         self.asked = 0
         hook = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.asked += 1
@@ -29,19 +30,9 @@ class Webhook:
                 self.end_headers()
                 self.wfile.write(b"no_service" if failed else b"ok")
 
-            def log_message(self, *_words: object) -> None:
-                """Keep the test's output to the test."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = int(self._server.server_address[1])
         self.path = "/services/T000/B000/" + "x" * 24
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.path}"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()

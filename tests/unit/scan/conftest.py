@@ -28,6 +28,12 @@ def new_token() -> str:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """The scan core runs on asyncio alone."""
+    return "asyncio"
+
+
+@pytest.fixture
 def row() -> Callable[..., Scanner]:
     """A scanner that runs the given Python program with source and report as arguments; other columns by name."""
 

@@ -80,6 +80,15 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def committed(tree: Path, git: Git) -> Path:
+    """The same, as a repository of one commit."""
+    git(tree, "init", "-q")
+    git(tree, "add", ".")
+    git(tree, "commit", "-qm", "one")
+    return tree
+
+
 def test_the_exit_code_says_clean_findings_wrong_use_or_not_judged(tree: Path, tmp_path: Path, token: str) -> None:
     """Through the door that people use; reports are written but for wrong use, and the last line is the verdict."""
     leaky, empty = tmp_path / "leaky" / "tree", tmp_path / "empty" / "tree"
@@ -294,40 +303,31 @@ def test_wrong_use_in_one_of_two_scans_stays_wrong_use() -> None:
         scan._judged(body)
 
 
-def test_a_revision_that_is_not_there_costs_no_download(tree: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_that_is_not_there_costs_no_download(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before scanners and advisory data are fetched."""
-    git(tree, "init", "-q")
-    git(tree, "add", ".")
-    git(tree, "commit", "-qm", "one")
     for module, name in ((scan.scanners_environment, "ensure"), (scan.scan_request, "with_database")):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("something was fetched"))
     with pytest.raises(UsageError, match="'nowhere' names no commit here"):
-        scan._scan("", Options(path=str(tree), output=str(tree.parent / "reports"), diff="nowhere"))
+        scan._scan("", Options(path=str(committed), output=str(committed.parent / "reports"), diff="nowhere"))
 
 
 def test_both_sides_of_a_change_that_cannot_be_scanned_make_one_sentence(
-    tree: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+    committed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are scanned at once, and each is too large."""
-    git(tree, "init", "-q")
-    git(tree, "add", ".")
-    git(tree, "commit", "-qm", "one")
-    (tree / "a.py").write_text("x = 2\n")
+    (committed / "a.py").write_text("x = 2\n")
     take = core.take_snapshot
     none = TreeLimits(files=0)
     monkeypatch.setattr(core, "take_snapshot", lambda source, to, own, _, ignored: take(source, to, own, none, ignored))
     with pytest.raises(UsageError, match="holds more than 0 files"):
-        _assessed(tree, only="gitleaks", diff="HEAD")
+        _assessed(committed, only="gitleaks", diff="HEAD")
 
 
 def test_a_scanner_that_failed_before_the_change_leaves_it_unjudged(
-    tree: Path, git: Git, monkeypatch: pytest.MonkeyPatch
+    committed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the old findings nobody knows which are new."""
-    git(tree, "init", "-q")
-    git(tree, "add", ".")
-    git(tree, "commit", "-qm", "one")
-    (tree / "a.py").write_text("x = 2\n")
+    (committed / "a.py").write_text("x = 2\n")
     real = core.judge
     broken = ScannerOutcome("gitleaks", "1", "failed", "broke", 0.0, 0, 1, 0)
 
@@ -337,7 +337,7 @@ def test_a_scanner_that_failed_before_the_change_leaves_it_unjudged(
         return replace(judged, outcome=broken) if old else judged
 
     monkeypatch.setattr(core, "judge", fails_on_the_old)
-    done = _assessed(tree, only="gitleaks", diff="HEAD")
+    done = _assessed(committed, only="gitleaks", diff="HEAD")
     assert (3, ("gitleaks before the change: broke",)) == (done.verdict.exit_code, done.verdict.not_judged)
 
 

@@ -29,11 +29,6 @@ FLAW: dict[str, Any] = {
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A local set with one advisory, for pip-audit and for trivy, of today."""
     place = tmp_path / "advisories"

@@ -35,11 +35,6 @@ BLIND = GREP.replace("'BAD' in", "'none' in").replace("RULE", "R1")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A folder with a clean file and a bad one."""
     folder = tmp_path / "source"

@@ -23,11 +23,6 @@ Git = Callable[..., str]
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A folder with one file."""
     folder = tmp_path / "source"

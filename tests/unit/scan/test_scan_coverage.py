@@ -19,11 +19,6 @@ Git = Callable[..., str]
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def repository(tmp_path: Path, git: Git) -> Path:
     """Four tracked text files, one binary, one link; one file that is new, and some that are ignored."""
     folder = tmp_path / "source"

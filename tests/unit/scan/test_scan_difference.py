@@ -17,11 +17,6 @@ LONG = "".join(f"line {number}\n" for number in range(30))
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def source(tmp_path: Path, git: Git) -> Path:
     """A repository with one commit on `main`: a.py, old.py and .gitignore."""
     folder = tmp_path / "source"

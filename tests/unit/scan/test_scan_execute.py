@@ -14,11 +14,6 @@ from stepdown.scan.execute import Ended, Limits, execute
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def _python(tmp_path: Path, program: str, seconds: float = 20, memory_mib: int = 512) -> Ended:
     limits = Limits(seconds, memory_mib)
     return await execute((sys.executable, "-c", program), cwd=tmp_path, scratch=tmp_path, limits=limits)

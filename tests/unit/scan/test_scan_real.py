@@ -25,11 +25,6 @@ def find(cursor, name):
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def repository(tmp_path: Path, git: Git, token: str) -> Path:
     """A key in an old commit and one in a file that was never committed, bad Python, and Python that is none."""
     folder = tmp_path / "repository"
