@@ -55,7 +55,7 @@ def _made_from(folder: Path) -> str:
 
 
 def _make(folder: Path, lock: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # may not be there; what stays in the way fails the next line
     venv = Path(sys.executable).parent
     uv = str(venv / "uv")
     env = {"UV_SYSTEM_CERTS": "true"}

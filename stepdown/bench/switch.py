@@ -186,7 +186,7 @@ class _Stage:
             began = time.monotonic()
             done = act()
             returned = time.monotonic()
-            time.sleep(max(0.0, done + TAIL_SECONDS - returned) if way else 0)
+            time.sleep(max(0.0, done + TAIL_SECONDS - returned) if way else 0)  # measured: what comes after
         self.seen.loads.append(load)
         words = f"{name_of(pair)} {way or 'own or warm'} {done - began:.2f} s"
         self.say(f"bench: {words}, {load.sent} calls, {len(load.failed())} failed")

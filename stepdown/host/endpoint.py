@@ -97,7 +97,7 @@ def endpoints(names: Iterable[str], environment: Mapping[str, str]) -> tuple[End
     found: dict[str, Endpoint] = {}
     for name in names:
         if environment.get(name):
-            with contextlib.suppress(UsageError):
+            with contextlib.suppress(UsageError):  # an older version's value: nowhere is safe, `refusals` tells
                 for made in endpoints_of(name, environment[name]):
                     before = found.get(made.authority, made)
                     found[made.authority] = replace(made, plain=made.plain or before.plain)

@@ -162,5 +162,5 @@ def _descendants(pid: int) -> set[int]:
 
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # gone already, as wanted
             os.kill(pid, number)

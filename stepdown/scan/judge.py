@@ -253,4 +253,4 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 def remove(folder: Path) -> None:
     """Remove a folder of ours, whatever is left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # temporary: no result depends on it

@@ -78,7 +78,7 @@ async def tell_all(stored: Stored, changed: asyncio.Condition, settings: Setting
                 continue
             places.release()
             async with changed:
-                with suppress(TimeoutError):
+                with suppress(TimeoutError):  # time to look again, for another heimdall's
                     async with asyncio.timeout(POLL_SECONDS):
                         await changed.wait()
 

@@ -109,7 +109,7 @@ async def fetched(
 def sweep(data: Path) -> None:
     """Remove what nobody holds. Blocks."""
     for place in (data / FOLDER).glob("*"):
-        with suppress(OSError):
+        with suppress(OSError):  # in use, or swept by another just now
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
